@@ -1,0 +1,71 @@
+"""Self-attention over packed rows. The only file that knows kernels.
+
+Legend: R rows of the batch, N sequences of one length, L that length, H heads, D width of a head.
+"""
+
+from itertools import groupby
+from typing import List, NamedTuple, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class LengthGroup(NamedTuple):
+    """Neighbouring sequences of equal length: a dense block that needs neither padding nor mask.
+
+    start (int): First row.
+    n_seqs (int): Number of sequences, N.
+    length (int): Length of each, L.
+    """
+
+    start: int
+    n_seqs: int
+    length: int
+
+
+def length_groups(lengths: Sequence[int]) -> List[LengthGroup]:
+    """Find the runs of equal length. Sort sequences by length beforehand to make the runs long.
+
+    lengths (Sequence[int]): Length of each sequence, in the order of the rows.
+    RETURNS (List[LengthGroup]): The runs, in order; together they cover all rows.
+    """
+    groups, start = [], 0
+    for length, run in groupby(lengths):
+        n_seqs = sum(1 for _ in run)
+        groups.append(LengthGroup(start, n_seqs, length))
+        start += n_seqs * length
+    return groups
+
+
+def self_attention(
+    qkv: Tensor, groups: Sequence[LengthGroup], *, heads: int, dropout: float = 0.0
+) -> Tensor:
+    """Scaled dot-product attention within each sequence (Vaswani et al. 2017, section 3.2).
+
+    qkv (Tensor): Queries, keys and values side by side, shape (R, 3 * H * D).
+    groups (Sequence[LengthGroup]): How the rows fall into sequences.
+    heads (int): Number of heads, H.
+    dropout (float): Dropout on the attention probabilities.
+    RETURNS (Tensor): Attended values, shape (R, H * D).
+    """
+    # One split for all groups: its gradient is one concatenation, where the gradient of a slice is
+    # a zero-filled copy of the whole batch, for every group.
+    blocks = [
+        _attend(rows.view(group.n_seqs, group.length, 3, heads, -1), dropout)
+        for group, rows in zip(groups, qkv.split([g.n_seqs * g.length for g in groups]))
+    ]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+
+
+def _attend(qkv: Tensor, dropout: float) -> Tensor:
+    """Attention of sequences of one length: (N, L, 3, H, D) -> (N * L, H * D)."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, H, L, D) each
+    if dropout:
+        # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
+        # that are masked out whole, which packed rows never have.
+        weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
+        block = torch.matmul(F.dropout(torch.softmax(weights, dim=-1), dropout), value)
+    else:
+        block = F.scaled_dot_product_attention(query, key, value)
+    return block.transpose(1, 2).reshape(qkv.shape[0] * qkv.shape[1], -1)

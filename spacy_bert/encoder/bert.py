@@ -1,0 +1,145 @@
+"""The BERT encoder (Devlin et al. 2018, section 3): Embeddings, Layer, BertEncoder, over packed rows.
+
+Legend: R rows (pieces) of the batch, W width, F width of the feed-forward layer.
+"""
+
+from typing import Callable, Dict, Optional, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .attention import LengthGroup, length_groups, self_attention
+from .config import BertConfig
+from .packing import PackedPieces
+
+GELUS: Dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": lambda rows: F.gelu(rows, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+class Embeddings(nn.Module):
+    """Sum of piece, position and segment embeddings, normalised."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.pieces = nn.Embedding(config.vocab_size, config.width)
+        self.positions = nn.Embedding(config.max_positions, config.width)
+        self.segments = nn.Embedding(config.type_vocab_size, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+
+    def forward(self, pieces: PackedPieces, *, dropout: float = 0.0) -> Tensor:
+        rows = self.pieces(pieces.ids) + self.segments(pieces.type_ids)  # (R, W)
+        rows = self.norm(rows + self.positions(pieces.positions))
+        return F.dropout(rows, dropout) if dropout else rows
+
+
+class Attention(nn.Module):
+    """Self-attention with its two projections; queries, keys and values in one product."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, rows: Tensor, groups: Sequence[LengthGroup], dropout: float) -> Tensor:
+        attended = self_attention(self.qkv(rows), groups, heads=self.heads, dropout=dropout)
+        return self.out(attended)  # (R, W)
+
+
+class Layer(nn.Module):
+    """One Transformer layer, normalised after each sublayer (post-LN) as in the original."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.up = nn.Linear(config.width, config.intermediate_width)
+        self.down = nn.Linear(config.intermediate_width, config.width)
+        self.output_norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.activation = config.activation
+
+    def forward(
+        self,
+        rows: Tensor,
+        groups: Sequence[LengthGroup],
+        hidden_dropout: float,
+        attention_dropout: float,
+    ) -> Tensor:
+        attended = self.attention(rows, groups, attention_dropout)
+        if hidden_dropout:
+            attended = F.dropout(attended, hidden_dropout)
+        rows = self.attention_norm(rows + attended)  # (R, W)
+        output = self.down(GELUS[self.activation](self.up(rows)))  # (R, W) -> (R, F) -> (R, W)
+        if hidden_dropout:
+            output = F.dropout(output, hidden_dropout)
+        return self.output_norm(rows + output)
+
+
+class BertEncoder(nn.Module):
+    """The network from pieces to contextual vectors.
+
+    config (BertConfig): Its sizes.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, pieces: PackedPieces, *, hidden_states: Optional[list] = None
+    ) -> Tensor:
+        """Encode a batch.
+
+        pieces (PackedPieces): The sequences, [CLS] and [SEP] included.
+        hidden_states (Optional[list]): Is given the output of the embeddings and of each layer, if a list.
+        RETURNS (Tensor): The last layer's vectors, shape (n_rows, width).
+        RAISES: ValueError if a sequence is longer than the position table.
+        """
+        config = self.config
+        if pieces.max_seqlen > config.max_positions:
+            raise ValueError(
+                f"A sequence of {pieces.max_seqlen} pieces is longer than the encoder's "
+                f"{config.max_positions} positions. Use shorter windows."
+            )
+        # The rates are arguments of the layers, not state: recomputing a layer for its gradient
+        # (gradient checkpointing) then sees what its first run saw, whatever mode the module is in.
+        hidden_dropout = config.hidden_dropout if self.training else 0.0
+        attention_dropout = config.attention_dropout if self.training else 0.0
+        recompute = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        groups = length_groups(pieces.lengths)
+        rows = self.embeddings(pieces, dropout=hidden_dropout)
+        if hidden_states is not None:
+            hidden_states.append(rows)
+        for layer in self.layers:
+            arguments = (rows, groups, hidden_dropout, attention_dropout)
+            if recompute:
+                rows = checkpoint(layer, *arguments, use_reentrant=False)
+            else:
+                rows = layer(*arguments)
+            if hidden_states is not None:
+                hidden_states.append(rows)
+        return rows
+
+
+def initialize_weights(module: nn.Module, *, std: float) -> None:
+    """Give all weights below a module BERT's initial values: truncated normal for matrices and
+    embeddings (cut at two standard deviations), zero biases, LayerNorms at one and zero. In place.
+
+    module (nn.Module): The network or a part of it.
+    std (float): Standard deviation, 0.02 in the original.
+    """
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)
+        if isinstance(part, nn.LayerNorm):
+            nn.init.ones_(part.weight)
+        if isinstance(part, (nn.Linear, nn.LayerNorm)) and part.bias is not None:
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,604 @@
+"""A checkpoint directory in HuggingFace's form <-> Checkpoint.
+
+    directory/
+      config.json            BertConfig
+      model.safetensors      the weights, by HuggingFace's names
+      vocab.txt              one piece a line
+      tokenizer_config.json  cased or uncased
+
+Weights are read from safetensors or through `torch.load(weights_only=True)`: nothing that could
+execute code is ever unpickled. The table that reads them, `MODULES`, also writes them.
+"""
+
+import errno
+import glob
+import json
+import logging
+import os
+import re
+import shutil
+import time
+import uuid
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..wordpiece import WordPieceTokenizer
+from .config import BertConfig, read_config
+
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.json"
+SAFETENSORS = "model.safetensors"
+# In order of preference. An index names the files of a model that was cut into shards.
+WEIGHTS = (
+    SAFETENSORS,
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+# Either of the first two is a vocabulary; WordPieceTokenizer knows how they go together.
+VOCABULARY = (
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+FORM = f"{CONFIG}, {SAFETENSORS} and {VOCABULARY[0]}"
+
+# Where modules are, by our name and by HuggingFace's -> for each its name there, ours and theirs,
+# what it is, and its sizes by the names of BertConfig. "#" is the number of a layer; "a|b|c" are
+# three modules whose rows, one above the other, are our one. Loading reads the table from right
+# to left, saving from left to right.
+MODULES: Dict[Tuple[str, str], Tuple[Tuple[str, str, str, str], ...]] = {
+    ("encoder.embeddings", "bert.embeddings"): (
+        ("pieces", "word_embeddings", "embedding", "vocab_size width"),
+        ("positions", "position_embeddings", "embedding", "max_positions width"),
+        ("segments", "token_type_embeddings", "embedding", "type_vocab_size width"),
+        ("norm", "LayerNorm", "norm", "width"),
+    ),
+    ("encoder.layers.#", "bert.encoder.layer.#"): (
+        ("attention.qkv", "attention.self.query|key|value", "linear", "width width"),
+        ("attention.out", "attention.output.dense", "linear", "width width"),
+        ("attention_norm", "attention.output.LayerNorm", "norm", "width"),
+        ("up", "intermediate.dense", "linear", "intermediate_width width"),
+        ("down", "output.dense", "linear", "width intermediate_width"),
+        ("output_norm", "output.LayerNorm", "norm", "width"),
+    ),
+    ("pooler", "bert.pooler"): (("dense", "dense", "linear", "width width"),),
+    ("mlm", "cls.predictions"): (
+        ("transform", "transform.dense", "linear", "width width"),
+        ("norm", "transform.LayerNorm", "norm", "width"),
+        ("bias", "bias", "vector", "vocab_size"),
+    ),
+    ("nsp", "cls"): (("dense", "seq_relationship", "linear", "2 width"),),
+}
+# What a module of each kind holds -> how many of its sizes make the shape.
+TENSORS = {
+    "embedding": {".weight": 2},
+    "linear": {".weight": 2, ".bias": 1},
+    "norm": {".weight": 1, ".bias": 1},
+    "vector": {"": 1},
+}
+
+# Parts beside the encoder -> HuggingFace's class for them; the first that finds its parts.
+ARCHITECTURES: Tuple[Tuple[Set[str], str], ...] = (
+    ({"pooler", "mlm", "nsp"}, "BertForPreTraining"),
+    ({"mlm"}, "BertForMaskedLM"),
+    ({"pooler", "nsp"}, "BertForNextSentencePrediction"),
+    (set(), "BertModel"),
+)
+
+# How BERT's own names begin; where the model is the encoder alone, "bert." is left out. What begins
+# otherwise is the head of another task.
+OWN = ("bert.", "cls.predictions.", "cls.seq_relationship.")
+BARE = ("embeddings.", "encoder.", "pooler.")
+# Ends of names as they were in TensorFlow.
+LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+# Constants that some versions of transformers saved among the weights.
+BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
+# Copies that some versions saved -> what they are tied to.
+TIED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+
+LFS_POINTER = b"version https://git-lfs"
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+HUB_FILES = [CONFIG, *VOCABULARY, *WEIGHTS[:2], "model-*-of-*.safetensors"]
+HUB_PICKLES = [*WEIGHTS[2:], "pytorch_model-*-of-*.bin"]
+
+
+class Entry(NamedTuple):
+    """One of our tensors, and where HuggingFace keeps it.
+
+    ours (str): Our name.
+    theirs (Tuple[str, ...]): Their names; several are stacked along the first dimension.
+    shape (Tuple[int, ...]): The shape of each of theirs.
+    """
+
+    ours: str
+    theirs: Tuple[str, ...]
+    shape: Tuple[int, ...]
+
+    @property
+    def part(self) -> str:
+        """RETURNS (str): "encoder", "pooler", "mlm" or "nsp"."""
+        return _part(self.ours)
+
+
+def name_table(config: BertConfig) -> List[Entry]:
+    """Spell out `MODULES` for a network.
+
+    config (BertConfig): Its sizes.
+    RETURNS (List[Entry]): One entry a tensor.
+    """
+    entries = []
+    for (our_place, their_place), modules in MODULES.items():
+        for layer in range(config.depth if "#" in our_place else 1):
+            for ours, theirs, kind, sizes in modules:
+                stem, dot, last = theirs.rpartition(".")
+                names = [f"{their_place}.{stem}{dot}{name}" for name in last.split("|")]
+                shape = [int(s) if s.isdigit() else getattr(config, s) for s in sizes.split()]
+                for tensor, n_sizes in TENSORS[kind].items():
+                    our_name = f"{our_place}.{ours}{tensor}".replace("#", str(layer))
+                    their_names = (f"{name}{tensor}".replace("#", str(layer)) for name in names)
+                    entries.append(Entry(our_name, tuple(their_names), tuple(shape[:n_sizes])))
+    return entries
+
+
+def _part(name: str) -> str:
+    return name.split(".", 1)[0]
+
+
+@dataclass
+class Checkpoint:
+    """An encoder, and what belongs to it.
+
+    config (BertConfig): The sizes.
+    tokenizer (Optional[WordPieceTokenizer]): The vocabulary and its settings; None if not wanted.
+    weights (Dict[str, Tensor]): By our names, fp32: "encoder.*" and, where present, "pooler.*",
+        "mlm.*", "nsp.*". Loaded ones are views of the file: copy them into a module
+        (`load_state_dict`) before changing them.
+    source (str): Where it came from: a directory, or an id of the hub.
+    """
+
+    config: BertConfig
+    tokenizer: Optional[WordPieceTokenizer]
+    weights: Dict[str, Tensor]
+    source: str
+
+    def part(self, name: str) -> Dict[str, Tensor]:
+        """The weights of one module, by the names of its own state dict.
+
+        name (str): "encoder", "pooler", "mlm" or "nsp".
+        RETURNS (Dict[str, Tensor]): The weights; empty if the checkpoint lacks the part.
+        """
+        return {n[len(name) + 1 :]: t for n, t in self.weights.items() if _part(n) == name}
+
+    @property
+    def parts(self) -> Set[str]:
+        """RETURNS (Set[str]): The parts that are there: "encoder", "pooler", "mlm", "nsp"."""
+        return {_part(name) for name in self.weights}
+
+    @property
+    def has_pooler(self) -> bool:
+        """RETURNS (bool): Whether there is a pretrained pooler."""
+        return "pooler" in self.parts
+
+    @property
+    def has_mlm(self) -> bool:
+        """RETURNS (bool): Whether there is a masked-LM head."""
+        return "mlm" in self.parts
+
+    @property
+    def has_nsp(self) -> bool:
+        """RETURNS (bool): Whether there is a next-sentence head."""
+        return "nsp" in self.parts
+
+
+def load_checkpoint(
+    path_or_hub_id: Union[str, Path], *, revision: Optional[str] = None, tokenizer: bool = True
+) -> Checkpoint:
+    """Read a BERT checkpoint, ours or anyone's in HuggingFace's form.
+
+    path_or_hub_id (Union[str, Path]): A directory, or a repository of the HuggingFace hub
+        ("org/name"). A directory that exists wins, and a `Path` always means a directory.
+    revision (Optional[str]): Branch, tag or commit; for the hub only.
+    tokenizer (bool): Read the vocabulary too. Without it, its files need not be there.
+    RETURNS (Checkpoint): What was found. Heads of other tasks are left out (logged at level INFO),
+        and so is a masked-LM head whose decoder is not tied to the piece embedding (logged as a
+        warning): BERT's is, so there is no place for another.
+    RAISES: FileNotFoundError for what is missing; ValueError for what is no BERT, is damaged or
+        does not fit the rest; ImportError if the hub is needed and `huggingface_hub` is not
+        installed; OSError if the hub does not deliver.
+    """
+    directory = _locate(path_or_hub_id, revision)
+    config = read_config(_existing(directory / CONFIG, "the sizes of the network"))
+    pieces = _read_tokenizer(directory, config) if tokenizer else None
+    return Checkpoint(config, pieces, _read_weights(directory, config), str(path_or_hub_id))
+
+
+def save_checkpoint(path: Union[str, Path], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in HuggingFace's form: `BertForPreTraining.from_pretrained(path)` opens
+    it, or the class for the parts that are there. Parts that are absent are not written.
+
+    All files are on the disk before the first gets its final name. A new directory appears in one
+    step; in one that exists the files are replaced one by one, the weights last, and files that do
+    not belong to a checkpoint stay.
+
+    path (Union[str, Path]): The directory, made if need be.
+    checkpoint (Checkpoint): What to write; without a tokenizer, no vocabulary.
+    RAISES: ValueError if weights are missing, unknown or misshapen, or the vocabulary is too long;
+        OSError if the disk does not take it. What was at `path` is there then, unchanged.
+    """
+    path = Path(path).expanduser().resolve()
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(
+            f"{path} is a file, but a checkpoint is a directory. Choose another name, or remove it."
+        )
+    if checkpoint.tokenizer is not None:
+        _check_vocabulary(checkpoint.tokenizer, checkpoint.config, checkpoint.source)
+    tensors = _to_theirs(checkpoint)
+    # Renaming works within one file system, and a directory that exists may be one of its own (a
+    # mounted volume): then the temporary directory goes into it, not beside it.
+    room = path if path.exists() else path.parent
+    temporary = room / f".{path.name}-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        room.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        temporary.mkdir()
+        _write(temporary, checkpoint, tensors)
+        _publish(temporary, path)
+    except (OSError, SafetensorError) as error:
+        number, reason = _os_error(error)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        raise OSError(
+            number,
+            f"The checkpoint could not be saved as {path}: {reason}. It needs {size / 1e6:.1f} MB "
+            f"there, beside what it replaces: make room, or choose another directory",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# Where: directories and the hub.
+
+
+def _locate(path_or_hub_id: Union[str, Path], revision: Optional[str]) -> Path:
+    """The directory of a checkpoint, downloaded if that is what the name asks for."""
+    path = Path(path_or_hub_id).expanduser()
+    if path.is_dir():
+        if revision is not None:
+            raise ValueError(
+                f"revision {revision!r} was asked for, but {path} is a directory, and only "
+                f"repositories of the hub have revisions. Leave it out, or name a repository."
+            )
+        return path
+    if path.exists():
+        raise NotADirectoryError(
+            f"{path} is a file, but a checkpoint is a directory with {FORM}. Give the directory."
+        )
+    # Only what cannot be meant as a path goes to the network: who mistypes a directory must read
+    # that it is missing, and never be given a stranger's files of that name.
+    if isinstance(path_or_hub_id, Path) or not HUB_ID.fullmatch(path_or_hub_id):
+        raise FileNotFoundError(
+            f"There is no directory {path} (looked from {Path.cwd()}). Give a directory with "
+            f'{FORM}, or a repository of the HuggingFace hub as "org/name".'
+        )
+    return _download(path_or_hub_id, revision)
+
+
+def _download(hub_id: str, revision: Optional[str]) -> Path:
+    """Fetch a repository into HuggingFace's cache, without a second form of the weights."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise ImportError(
+            f"There is no directory {hub_id!r} (looked from {Path.cwd()}), and to look on the "
+            f"HuggingFace hub the package huggingface_hub is needed. Check the path, or run: "
+            f"pip install spacy-bert[hub]"
+        ) from None
+    try:
+        found = Path(snapshot_download(hub_id, revision=revision, allow_patterns=HUB_FILES))
+        if not any((found / name).is_file() for name in WEIGHTS[:2]):
+            found = Path(snapshot_download(hub_id, revision=revision, allow_patterns=HUB_PICKLES))
+        return found
+    except Exception as error:  # the hub's own, or its HTTP library's, which its versions change
+        raise OSError(
+            f"There is no directory {hub_id!r} (looked from {Path.cwd()}), and revision "
+            f"{revision or 'main'} of {hub_id} could not be fetched from the HuggingFace hub: "
+            f"{_first_line(error)} Check the name and the connection, or download the files by "
+            f"other means and give their directory."
+        ) from error
+
+
+def _existing(path: Path, content: str) -> Path:
+    """Make sure that a file is there, and that it is the file itself."""
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+        raise FileNotFoundError(
+            f"{path} is missing, the file with {content}. Found there: "
+            f"{_some(there) or 'nothing'}. Expected {FORM}: fetch what is missing, or check the "
+            f"path."
+        )
+    with path.open("rb") as file:
+        start = file.read(len(LFS_POINTER))
+    if start == LFS_POINTER:
+        raise ValueError(
+            f"{path} is a Git LFS pointer, not the file with {content}: the repository was cloned "
+            f"without its large files. Run `git lfs pull` there, or download the file itself."
+        )
+    if not start:
+        raise ValueError(f"{path}, the file with {content}, is empty. Copy or download it again.")
+    return path
+
+
+# The vocabulary.
+
+
+def _read_tokenizer(directory: Path, config: BertConfig) -> WordPieceTokenizer:
+    files = [directory / name for name in VOCABULARY if (directory / name).exists()]
+    if not {file.name for file in files} & set(VOCABULARY[:2]):
+        files = [directory / VOCABULARY[0]]
+    for file in files:
+        _existing(file, "the vocabulary and its settings")
+    tokenizer = WordPieceTokenizer.from_disk(directory)
+    _check_vocabulary(tokenizer, config, str(directory))
+    return tokenizer
+
+
+def _check_vocabulary(tokenizer: WordPieceTokenizer, config: BertConfig, source: str) -> None:
+    # A shorter vocabulary is legal: embeddings are often padded to a round number of rows.
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(
+            f"{source}: the vocabulary ({VOCABULARY[0]}) has {len(tokenizer)} pieces, but the "
+            f"network embeds {config.vocab_size} (vocab_size in {CONFIG}). They are not of the "
+            f"same checkpoint: use the {VOCABULARY[0]} that belongs to the weights."
+        )
+
+
+# Weights: files -> tensors by their names -> tensors by our names, and back.
+
+
+def _read_weights(directory: Path, config: BertConfig) -> Dict[str, Tensor]:
+    name = next((name for name in WEIGHTS if (directory / name).is_file()), SAFETENSORS)
+    path = _existing(directory / name, "the weights")
+    tensors = _read_shards(path) if name.endswith(".index.json") else _read_file(path)
+    found, heads = _their_names(tensors, path)
+    if heads:
+        logger.info("%s: left out what is not BERT's own: %s", path, _some(heads, most=32))
+    _tie(found, path)
+    return _to_ours(found, config, path)
+
+
+def _read_file(path: Path) -> Dict[str, Tensor]:
+    """Tensors by the names in the file; views of it wherever its format allows."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}
+        # The format of torch before 1.6, no zip archive, cannot be mapped into memory.
+        mmap = zipfile.is_zipfile(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # a damaged file makes torch.load raise almost anything
+        raise ValueError(
+            f"{path} ({path.stat().st_size / 1e6:.1f} MB) cannot be read: {_first_line(error)} It "
+            f"is cut off or damaged, or holds more than tensors, which is never loaded. Copy or "
+            f"download it again, or have it converted to {SAFETENSORS}."
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        kinds = sorted({type(t).__name__ for t in getattr(content, "values", list)()})
+        raise ValueError(
+            f"{path} holds a {type(content).__name__} ({_some(kinds)}), but a dictionary of "
+            f"tensors by name was expected. Save the state dict of the model alone."
+        )
+    return dict(content)
+
+
+def _read_shards(index: Path) -> Dict[str, Tensor]:
+    """Tensors of all files that an index names."""
+    try:
+        weight_map = dict(json.loads(index.read_text(encoding="utf8"))["weight_map"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f'{index} is no index of weights: expected a JSON object with a "weight_map" of weight '
+            f"to file. Copy or download it again."
+        ) from None
+    tensors: Dict[str, Tensor] = {}
+    for name in sorted({str(name) for name in weight_map.values()}):
+        if Path(name).name != name:
+            raise ValueError(
+                f"{index} names the file {name!r}, but only files beside it are read. Put it there."
+            )
+        tensors.update(_read_file(_existing(index.parent / name, "a shard of the weights")))
+    absent = sorted(set(weight_map) - set(tensors))
+    if absent:
+        raise ValueError(
+            f"{index} names weights that its files lack: {_some(absent)}. They are not of the same "
+            f"model: copy or download all of them again."
+        )
+    return tensors
+
+
+def _their_names(tensors: Dict[str, Tensor], path: Path) -> Tuple[Dict[str, Tensor], List[str]]:
+    """Give all weights the names of `MODULES`, whatever version wrote them; list other heads."""
+    found: Dict[str, Tensor] = {}
+    heads = []
+    for name, tensor in tensors.items():
+        full = f"bert.{name}" if name.startswith(BARE) else name
+        for old, new in LEGACY.items():
+            full = re.sub(f"{re.escape(old)}$", new, full)
+        if full in BUFFERS:
+            continue
+        if full in found:
+            raise ValueError(
+                f"{path} holds {full} twice, by its old and by its new name, and it is unclear "
+                f"which counts. Remove one."
+            )
+        if full.startswith(OWN):
+            found[full] = tensor
+        else:
+            heads.append(name)
+    return found, sorted(heads)
+
+
+def _tie(found: Dict[str, Tensor], path: Path) -> None:
+    """Drop copies of tied weights; and the masked-LM head, if they are no copies. In place."""
+    differ = []
+    for copy, original in TIED.items():
+        if copy in found:
+            tensor = found.pop(copy)
+            if not torch.equal(found.setdefault(original, tensor), tensor):
+                differ.append(f"{copy} differs from {original}")
+    if differ:
+        for name in [name for name in found if name.startswith("cls.predictions.")]:
+            del found[name]
+        logger.warning(
+            "%s: %s, but in BERT they are one. The masked-LM head is left out; the encoder is not "
+            "concerned.",
+            path,
+            " and ".join(differ),
+        )
+
+
+def _to_ours(found: Dict[str, Tensor], config: BertConfig, path: Path) -> Dict[str, Tensor]:
+    """`MODULES` from right to left."""
+    table = name_table(config)
+    # The encoder has to be there. Of the other parts, each is there completely or not at all.
+    parts = {e.part for e in table if not found.keys().isdisjoint(e.theirs)} | {"encoder"}
+    wanted = [entry for entry in table if entry.part in parts]
+    expected = {name: entry.shape for entry in wanted for name in entry.theirs}
+    _check_weights(found, expected, source=str(path))
+    weights = {}
+    for entry in wanted:
+        tensors = [found[name].to(torch.float32) for name in entry.theirs]
+        weights[entry.ours] = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    return weights
+
+
+def _to_theirs(checkpoint: Checkpoint) -> Dict[str, Tensor]:
+    """`MODULES` from left to right."""
+    parts = checkpoint.parts | {"encoder"}
+    wanted = [entry for entry in name_table(checkpoint.config) if entry.part in parts]
+    expected = {e.ours: (e.shape[0] * len(e.theirs), *e.shape[1:]) for e in wanted}
+    _check_weights(checkpoint.weights, expected, source=f"Checkpoint ({checkpoint.source})")
+    bare = not parts & {"mlm", "nsp"}
+    tensors = {}
+    for entry in wanted:
+        tensor = checkpoint.weights[entry.ours].detach().to("cpu", torch.float32).contiguous()
+        for name, rows in zip(entry.theirs, tensor.chunk(len(entry.theirs))):
+            # safetensors refuses tensors that share memory
+            rows = rows.clone() if len(entry.theirs) > 1 else rows
+            tensors[name[len("bert.") :] if bare else name] = rows
+    return tensors
+
+
+def _check_weights(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tuple[int, ...]], *, source: str
+) -> None:
+    """Name every weight that is missing, unknown or misshapen."""
+    both = [name for name in expected if name in found]
+    faults = {
+        "missing": [f"{n} {list(expected[n])}" for n in expected if n not in found],
+        "unknown": [f"{n} {list(found[n].shape)}" for n in found if n not in expected],
+        "misshapen": [
+            f"{n} (found {list(found[n].shape)}, expected {list(expected[n])})"
+            for n in both
+            if found[n].shape != expected[n]
+        ],
+        "of the wrong type": [
+            f"{n} (found {found[n].dtype}, expected floating point)"
+            for n in both
+            if not found[n].is_floating_point()
+        ],
+    }
+    lines = [
+        f"\n  {len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names
+    ]
+    if lines:
+        raise ValueError(
+            f"{source} does not hold the weights of the BERT that its config ({CONFIG}) describes:"
+            f"{''.join(lines)}\nUse the config that was saved with these weights, or fetch both "
+            f"again."
+        )
+
+
+# Onto the disk.
+
+
+def _write(directory: Path, checkpoint: Checkpoint, tensors: Dict[str, Tensor]) -> None:
+    """Write all files, and wait for the disk: no file may get its final name before its content."""
+    architecture = next(name for parts, name in ARCHITECTURES if parts <= checkpoint.parts)
+    data = {"architectures": [architecture], **checkpoint.config.to_hf()}
+    if checkpoint.tokenizer is not None:
+        data["pad_token_id"] = checkpoint.tokenizer.pad_id
+        checkpoint.tokenizer.to_disk(directory)
+    config, weights = directory / CONFIG, directory / SAFETENSORS
+    config.write_text(json.dumps(data, indent=2) + "\n", encoding="utf8")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    shutil.copymode(config, weights)  # safetensors makes files that only their owner may read
+    for path in [*directory.iterdir(), directory]:
+        _sync(path)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give finished files their final names."""
+    if not path.exists():
+        temporary.rename(path)
+    else:
+        names = sorted((p.name for p in temporary.iterdir()), key=lambda name: name == SAFETENSORS)
+        if VOCABULARY[0] in names:  # what no new file replaces would be added to the new vocabulary
+            (path / "added_tokens.json").unlink(missing_ok=True)
+        for name in names:
+            os.replace(temporary / name, path / name)
+        _sync(path)
+    _sync(path.parent)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed saves left behind. One that is still running is younger than an hour."""
+    pattern = f".{glob.escape(path.name)}-????????.tmp"
+    for temporary in [*path.parent.glob(pattern), *path.glob(pattern)]:
+        if time.time() - temporary.stat().st_mtime > 3600:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no directories
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# For messages.
+
+
+def _os_error(error: Exception) -> Tuple[int, str]:
+    """Number and text of an error of the system, which safetensors has in its message only."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno, error.strerror or str(error)
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return (int(number[1]), os.strerror(int(number[1]))) if number else (errno.EIO, str(error))
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    return f"{type(error).__name__}: {line}."
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    """The first of the names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

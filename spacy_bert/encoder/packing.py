@@ -1,0 +1,104 @@
+"""Batches of sequences without padding: the rows of all sequences, one after another.
+
+    ids        [CLS] a b [SEP] [CLS] c d e f [SEP]
+    positions    0   1 2   3     0   1 2 3 4   5
+    cu_seqlens   0               4                 10
+"""
+
+from typing import List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class PackedPieces(NamedTuple):
+    """A batch of sequences, concatenated without padding.
+
+    ids (Tensor): Piece ids, shape (n_rows,), int64.
+    type_ids (Tensor): 0 = segment A, 1 = segment B, shape (n_rows,), int64.
+    positions (Tensor): Position within the sequence, shape (n_rows,), int64.
+    cu_seqlens (Tensor): Where each sequence starts, and the end, shape (n_seqs + 1,), int32.
+    max_seqlen (int): Length of the longest sequence.
+    lengths (Tuple[int, ...]): Length of each sequence on the host, so that grouping by length never has to wait for a device.
+    """
+
+    ids: Tensor
+    type_ids: Tensor
+    positions: Tensor
+    cu_seqlens: Tensor
+    max_seqlen: int
+    lengths: Sequence[int]
+
+    @property
+    def n_seqs(self) -> int:
+        """RETURNS (int): Number of sequences."""
+        return len(self.lengths)
+
+    def to(self, device: torch.device) -> "PackedPieces":
+        """device (torch.device): Where the tensors should be.
+        RETURNS (PackedPieces): The same batch there."""
+        if self.ids.device == device:
+            return self
+        # Only towards an accelerator: a copy to the host that nobody waits for may be read too early.
+        fast = torch.device(device).type != "cpu"
+        return self._replace(
+            ids=self.ids.to(device, non_blocking=fast),
+            type_ids=self.type_ids.to(device, non_blocking=fast),
+            positions=self.positions.to(device, non_blocking=fast),
+            cu_seqlens=self.cu_seqlens.to(device, non_blocking=fast),
+        )
+
+
+def pack(
+    sequences: Sequence[np.ndarray], type_ids: Optional[Sequence[np.ndarray]] = None
+) -> PackedPieces:
+    """Concatenate sequences into one batch.
+
+    sequences (Sequence[np.ndarray]): Piece ids of each sequence, [CLS] and [SEP] included, shape (length,), integers.
+    type_ids (Optional[Sequence[np.ndarray]]): Segment types of the same shapes; zeros if not given.
+    RETURNS (PackedPieces): The batch, on the CPU.
+    RAISES: ValueError if a sequence is empty.
+    """
+    lengths = [len(ids) for ids in sequences]
+    if not all(lengths):
+        raise ValueError(f"Sequence {lengths.index(0)} of the batch has no pieces.")
+    return pack_rows(
+        np.concatenate(sequences) if lengths else np.zeros(0, dtype=np.int64),
+        None if type_ids is None or not lengths else np.concatenate(type_ids),
+        lengths,
+    )
+
+
+def pack_rows(ids: np.ndarray, type_ids: Optional[np.ndarray], lengths: Sequence[int]) -> PackedPieces:
+    """Make a batch of rows that are concatenated already.
+
+    ids (np.ndarray): Piece ids, shape (n_rows,).
+    type_ids (Optional[np.ndarray]): Segment types, shape (n_rows,); zeros if None.
+    lengths (Sequence[int]): Length of each sequence; their sum is n_rows.
+    RETURNS (PackedPieces): The batch, on the CPU.
+    """
+    cu_seqlens = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=cu_seqlens[1:])
+    positions = np.arange(len(ids), dtype=np.int64)
+    positions -= np.repeat(cu_seqlens[:-1].astype(np.int64), lengths)
+    if type_ids is None:
+        type_ids = np.zeros(len(ids), dtype=np.int64)
+    return PackedPieces(
+        ids=torch.from_numpy(np.ascontiguousarray(ids, dtype=np.int64)),
+        type_ids=torch.from_numpy(np.ascontiguousarray(type_ids, dtype=np.int64)),
+        positions=torch.from_numpy(positions),
+        cu_seqlens=torch.from_numpy(cu_seqlens),
+        max_seqlen=max(lengths, default=0),
+        lengths=tuple(lengths),
+    )
+
+
+def unpack(rows: Tensor, pieces: PackedPieces) -> List[Tensor]:
+    """Split rows back into sequences.
+
+    rows (Tensor): One row a piece, shape (n_rows, ...).
+    pieces (PackedPieces): The batch they belong to.
+    RETURNS (List[Tensor]): One view a sequence, shape (length, ...).
+    """
+    return list(torch.split(rows, list(pieces.lengths)))

@@ -1,0 +1,101 @@
+"""What an encoder leaves on a Doc: plain arrays in `doc.tensor` and `doc.user_data`.
+
+    doc.tensor                                 token vectors of the encoder that owns it
+    doc.user_data["spacy_bert"]["tensor"]      the name of that encoder
+    doc.user_data["spacy_bert"]["encoders"]    name -> {"ids", "offsets", "cls", "mean", ...}
+
+Only strings, numbers and arrays, so that Doc.to_bytes, DocBin and pickling carry them along.
+"""
+
+from typing import Any, Dict, List, Optional
+
+from spacy.tokens import Doc
+from thinc.types import Floats1d, Floats2d
+
+KEY = "spacy_bert"
+
+
+def annotate(
+    doc: Doc, name: str, tokens: Floats2d, values: Dict[str, Any], *, set_tensor: bool, keep: bool
+) -> None:
+    """Leave an encoder's results on a Doc. In place.
+
+    doc (Doc): The Doc.
+    name (str): The encoder's name in the pipeline.
+    tokens (Floats2d): Token vectors, shape (n_tokens, width).
+    values (Dict[str, Any]): Everything else, by name.
+    set_tensor (bool): Whether the token vectors become `doc.tensor`; else they are kept under the encoder's name.
+    keep (bool): Keep the token vectors under the encoder's name too (DocBin drops tensors).
+    """
+    data = doc.user_data.setdefault(KEY, {"tensor": None, "encoders": {}})
+    owner = data["tensor"]
+    if set_tensor:
+        if owner not in (None, name) and owner in data["encoders"]:
+            # The vectors of another encoder stay readable, under its own name.
+            data["encoders"][owner].setdefault("tokens", doc.tensor)
+        data["tensor"] = name
+        doc.tensor = tokens
+        # spaCy caches these on the Doc and does not see that the tensor is a new one
+        doc.vector = None
+        doc.vector_norm = None
+    elif owner == name:
+        data["tensor"] = None
+    if keep or not set_tensor:
+        values = {**values, "tokens": tokens}
+    data["encoders"][name] = values
+
+
+def clear(doc: Doc, name: Optional[str] = None) -> None:
+    """Forget what encoders left, `doc.tensor` apart, which is spaCy's to clear. In place.
+
+    doc (Doc): The Doc.
+    name (Optional[str]): Only this encoder's.
+    """
+    if name is None:
+        doc.user_data.pop(KEY, None)
+    elif KEY in doc.user_data:
+        doc.user_data[KEY]["encoders"].pop(name, None)
+
+
+def encoder_names(doc: Doc) -> List[str]:
+    """doc (Doc): A Doc.
+    RETURNS (List[str]): Encoders that left something on it, the owner of `doc.tensor` first."""
+    data = doc.user_data.get(KEY)
+    if not data:
+        return []
+    return sorted(data["encoders"], key=lambda name: name != data["tensor"])
+
+
+def values_of(doc: Doc, name: str) -> Optional[Dict[str, Any]]:
+    """doc (Doc): A Doc.
+    name (str): An encoder, or "*" for whichever was there.
+    RETURNS (Optional[Dict[str, Any]]): What it left, or None."""
+    if name == "*":
+        name = next(iter(encoder_names(doc)), "")
+    return doc.user_data.get(KEY, {}).get("encoders", {}).get(name)
+
+
+def tokens_of(doc: Doc, name: str, width: int) -> Optional[Floats2d]:
+    """doc (Doc): A Doc.
+    name (str): An encoder, or "*".
+    width (int): The width that its vectors have.
+    RETURNS (Optional[Floats2d]): Its token vectors, shape (n_tokens, width), or None if it did not run."""
+    values = values_of(doc, name)
+    if values is None:
+        return None
+    owner = doc.user_data[KEY]["tensor"]
+    if owner is not None and name in (owner, "*"):
+        # Something else may have replaced the tensor since.
+        tensor = doc.tensor
+        if tensor.ndim == 2 and tensor.shape == (len(doc), width):
+            return tensor
+    return values.get("tokens")
+
+
+def pooled_of(doc: Doc, name: str, pooling: str) -> Optional[Floats1d]:
+    """doc (Doc): A Doc.
+    name (str): An encoder, or "*".
+    pooling (str): Which vector of the whole Doc.
+    RETURNS (Optional[Floats1d]): The vector, shape (width,), or None if it was not made."""
+    values = values_of(doc, name)
+    return None if values is None else values.get(pooling)

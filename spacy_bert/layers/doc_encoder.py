@@ -1,0 +1,294 @@
+"""The encoder over windows of Docs: one torch module that encodes, gathers and pools, and its Thinc layer.
+
+Legend: W width of a vector.
+"""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from thinc.api import Model, xp2torch
+from thinc.types import ArgsKwargs, Floats2d
+from thinc.util import torch2xp
+from torch import Tensor, nn
+
+from ..encoder import BertConfig, BertEncoder, Checkpoint, Pooler, initialize_weights
+from ..wordpiece import WordPieceTokenizer
+from .doc_windows import DocPieces, MicroBatch, WindowBatch
+from .shim import BertShim
+from .tokenizer_attr import NOT_LOADED
+
+POOLINGS = ("cls", "pooler", "mean", "max")
+
+
+def check_pooling(pooling: str) -> str:
+    """pooling (str): The name of a pooling.
+    RETURNS (str): The same.
+    RAISES: ValueError if there is none of this name."""
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling is {pooling!r}, but it must be one of {', '.join(POOLINGS)}.")
+    return pooling
+
+
+class DocEncoder(nn.Module):
+    """BERT with its pooler, from windows to the vectors of tokens and of whole Docs.
+
+    config (BertConfig): Its sizes.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.encoder = BertEncoder(config)
+        self.pooler = Pooler(config)
+
+    def forward(
+        self, batch: WindowBatch, poolings: Sequence[str], *, bf16: bool = False
+    ) -> Dict[str, Tensor]:
+        """batch (WindowBatch): The windows.
+        poolings (Sequence[str]): Which vectors of whole Docs to make.
+        bf16 (bool): Whether matrix products run in bfloat16.
+        RETURNS (Dict[str, Tensor]): "tokens", shape (n_tokens, W), and each pooling, shape (n_docs, W)."""
+        device = self.pooler.dense.weight.device
+        n_docs, width = len(batch.docs), self.encoder.config.width
+        results = {"tokens": torch.zeros(sum(batch.token_lengths), width, device=device)}
+        if "cls" in poolings or "pooler" in poolings:
+            results["cls"] = torch.zeros(n_docs, width, device=device)
+        if "mean" in poolings:
+            results["mean"] = torch.zeros(n_docs, width, device=device)
+        if "max" in poolings:
+            results["max"] = torch.full((n_docs, width), -torch.inf, device=device)
+        for part in batch.micro_batches:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                rows = self.encoder(part.pieces.to(device)).float()  # (R, W)
+            self._scatter(part, rows, results)
+        if "pooler" in poolings:
+            results["pooler"] = self.pooler(results["cls"])
+        return results
+
+    def _scatter(self, part: MicroBatch, rows: Tensor, results: Dict[str, Tensor]) -> None:
+        """Add the rows of a micro-batch to the vectors they are part of. A token or Doc may have
+        rows in several micro-batches, hence sums of weighted rows."""
+        for name, index, target, weight in (
+            ("tokens", part.token_rows, part.token_ids, part.token_weights),
+            ("cls", part.cls_rows, part.cls_docs, part.cls_weights),
+            ("mean", part.pool_rows, part.pool_docs, part.pool_weights),
+        ):
+            if name in results:
+                chosen = rows[_to(index, rows)]
+                if weight.size and weight.min() < 1.0:
+                    chosen = chosen * _to(weight, rows)[:, None]
+                results[name] = results[name].index_add_(0, _to(target, rows), chosen)
+        if "max" in results:
+            chosen = rows[_to(part.pool_rows, rows)]
+            target = _to(part.pool_docs, rows)
+            results["max"] = results["max"].index_reduce(0, target, chosen, "amax")
+
+
+def _to(array: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(array).to(like.device, non_blocking=True)
+
+
+@dataclass
+class DocVectors:
+    """What the encoder makes of a batch of Docs.
+
+    pieces (List[DocPieces]): The pieces of each Doc.
+    tokens (List[Floats2d]): Token vectors of each Doc, shape (n_tokens, W).
+    pooled (Dict[str, Floats2d]): Vectors of whole Docs by pooling, shape (n_docs, W).
+    """
+
+    pieces: List[DocPieces]
+    tokens: List[Floats2d]
+    pooled: Dict[str, Floats2d]
+
+
+@dataclass
+class DocGradients:
+    """The gradient with respect to DocVectors; what nobody used is left out.
+
+    tokens (Optional[List[Floats2d]]): As DocVectors.tokens.
+    pooled (Dict[str, Floats2d]): As DocVectors.pooled.
+    """
+
+    tokens: Optional[List[Floats2d]]
+    pooled: Dict[str, Floats2d]
+
+
+def doc_encoder(
+    config: BertConfig,
+    *,
+    poolings: Sequence[str] = (),
+    mixed_precision: bool = False,
+    gradient_checkpointing: bool = False,
+) -> Model[WindowBatch, DocVectors]:
+    """The encoder as a Thinc layer.
+
+    config (BertConfig): Its sizes.
+    poolings (Sequence[str]): Vectors of whole Docs to make besides the token vectors.
+    mixed_precision (bool): Train with bfloat16 matrix products.
+    gradient_checkpointing (bool): Keep no activations within layers in training; recompute them.
+    RETURNS (Model[WindowBatch, DocVectors]): The layer, without weights until they are loaded.
+    """
+    # On the meta device a network has shapes but no memory: constructing costs nothing, and a
+    # network that was never loaded cannot pass for one that was.
+    with torch.device("meta"):
+        network = DocEncoder(config)
+    network.encoder.gradient_checkpointing = gradient_checkpointing
+    return Model(
+        "doc-encoder",
+        forward,
+        init=init,
+        dims={"nO": config.width},
+        attrs={"poolings": [check_pooling(name) for name in poolings], "sizes": config.to_dict()},
+        shims=[BertShim(network.eval(), mixed_precision=mixed_precision)],
+    )
+
+
+def init(
+    model: Model[WindowBatch, DocVectors],
+    X: Optional[WindowBatch] = None,
+    Y: Optional[DocVectors] = None,
+) -> None:
+    """RAISES: ValueError if no checkpoint was loaded: there is nothing to initialise from."""
+    if not model.shims[0].is_loaded:
+        raise ValueError(NOT_LOADED)
+
+
+def forward(
+    model: Model[WindowBatch, DocVectors], batch: WindowBatch, is_train: bool
+) -> Tuple[DocVectors, Callable]:
+    """batch (WindowBatch): The windows.
+    RETURNS (Tuple[DocVectors, Callable]): The vectors, and a callback that takes DocGradients."""
+    shim: BertShim = model.shims[0]
+    inputs = ArgsKwargs(args=(batch, tuple(model.attrs["poolings"])), kwargs={})
+    results, backprop_torch = shim(inputs, is_train)
+    xp_results = {name: torch2xp(tensor.detach()) for name, tensor in results.items()}
+    vectors = DocVectors(
+        pieces=batch.docs,
+        tokens=_split(xp_results.pop("tokens"), batch.token_lengths),
+        pooled=xp_results,
+    )
+
+    def backprop(gradients: DocGradients) -> list:
+        tensors, grads = [], []
+        if gradients.tokens is not None:
+            tensors.append(results["tokens"])
+            grads.append(xp2torch(model.ops.xp.concatenate(gradients.tokens), device=shim.device))
+        for name, gradient in gradients.pooled.items():
+            tensors.append(results[name])
+            grads.append(xp2torch(gradient, device=shim.device))
+        backprop_torch(ArgsKwargs(args=(tensors,), kwargs={"grad_tensors": grads}))
+        return []
+
+    return vectors, backprop
+
+
+def _split(vectors: Floats2d, lengths: List[int]) -> List[Floats2d]:
+    """One view a Doc of vectors that lie behind one another."""
+    ends = np.cumsum(lengths)
+    return [vectors[end - length : end] for end, length in zip(ends.tolist(), lengths)]
+
+
+def find_part(model: Model, name: str) -> Model:
+    """model (Model): A model with a BERT in it.
+    name (str): "doc-windows" or "doc-encoder".
+    RETURNS (Model): That layer.
+    RAISES: ValueError if there is none."""
+    for node in model.walk():
+        if node.name == name:
+            return node
+    raise ValueError(f"The model {model.name!r} holds no BERT encoder (no layer {name!r}).")
+
+
+def has_encoder(model: Model) -> bool:
+    """RETURNS (bool): Whether the model holds a BERT encoder of its own."""
+    return any(node.name == "doc-encoder" for node in model.walk())
+
+
+def is_loaded(model: Model) -> bool:
+    """model (Model): A model with a BERT in it.
+    RETURNS (bool): Whether it has weights."""
+    return find_part(model, "doc-encoder").shims[0].is_loaded
+
+
+def load_weights(model: Model, checkpoint: Checkpoint) -> None:
+    """Give a model with a BERT in it the weights and the vocabulary of a checkpoint. In place.
+
+    model (Model): The model.
+    checkpoint (Checkpoint): What to load. A pooler that it lacks gets random weights.
+    RAISES: ValueError if its sizes are not those of the model.
+    """
+    encoder = find_part(model, "doc-encoder")
+    config = BertConfig(**encoder.attrs["sizes"])
+    check_sizes(config, checkpoint)
+    network: DocEncoder = _empty_network(encoder)
+    known = {k: v for k, v in checkpoint.weights.items() if k.startswith(("encoder.", "pooler."))}
+    if not checkpoint.has_pooler:
+        initialize_weights(network.pooler, std=config.initializer_range)
+    network.load_state_dict(known, strict=False)
+    _set_tokenizer(model, checkpoint.tokenizer)
+
+
+def randomize_weights(model: Model, tokenizer: WordPieceTokenizer) -> None:
+    """Give a model with a BERT in it BERT's random initial weights. In place.
+
+    model (Model): The model.
+    tokenizer (WordPieceTokenizer): Its vocabulary.
+    RAISES: ValueError if the vocabulary is larger than the embedding.
+    """
+    encoder = find_part(model, "doc-encoder")
+    config = BertConfig(**encoder.attrs["sizes"])
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(
+            f"The vocabulary has {len(tokenizer)} pieces, but vocab_size is {config.vocab_size}. "
+            f"Set vocab_size = {len(tokenizer)} in the section of the encoder's model."
+        )
+    initialize_weights(_empty_network(encoder), std=config.initializer_range)
+    _set_tokenizer(model, tokenizer)
+
+
+def _empty_network(encoder: Model) -> DocEncoder:
+    """The layer's network with memory for its weights on the device in use."""
+    shim: BertShim = encoder.shims[0]
+    network: DocEncoder = shim._model
+    network.to_empty(device=shim.target_device())
+    return network
+
+
+def _set_tokenizer(model: Model, tokenizer: Optional[WordPieceTokenizer]) -> None:
+    find_part(model, "doc-windows").attrs["tokenizer"].tokenizer = tokenizer
+
+
+# A checkpoint must agree on these; the dropouts are the user's choice.
+SIZES_OF_WEIGHTS = (
+    "vocab_size",
+    "width",
+    "depth",
+    "heads",
+    "intermediate_width",
+    "max_positions",
+    "type_vocab_size",
+    "layer_norm_eps",
+    "activation",
+)
+
+
+def check_sizes(config: BertConfig, checkpoint: Checkpoint) -> None:
+    """config (BertConfig): The sizes in the pipeline's config.
+    checkpoint (Checkpoint): The checkpoint to be loaded.
+    RAISES: ValueError naming each size in which they differ."""
+    theirs = checkpoint.config.to_dict()
+    ours = config.to_dict()
+    wrong = [
+        f"{key} = {ours[key]!r} where the checkpoint has {theirs[key]!r}"
+        for key in SIZES_OF_WEIGHTS
+        if ours[key] != theirs[key]
+    ]
+    if wrong:
+        raise ValueError(
+            f"The config of the encoder and the checkpoint {checkpoint.source} disagree: "
+            f"{'; '.join(wrong)}. Put the checkpoint's sizes into the section of the encoder's "
+            f"model (`python -m spacy_bert init-config` writes them)."
+        )
+

@@ -1,0 +1,284 @@
+"""Docs -> windows of pieces, sorted by length and cut into micro-batches: what the encoder reads.
+
+Pieces come from the raw text of each Doc, as in BERT's pretraining; where each vector goes back to
+is worked out here, in numpy, so that the torch module only gathers and scatters.
+
+Legend: a "row" is one position of one window. Rows are numbered over the whole batch, in the order
+in which windows are computed: shortest window first.
+"""
+
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from spacy.attrs import IDX, LENGTH
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from ..alignment import Alignment, align
+from ..encoder.packing import PackedPieces, pack_rows
+from ..segments import split_character
+from ..windows import Window, check_window, split_windows
+from ..wordpiece import WordPieceTokenizer
+from .tokenizer_attr import TokenizerSlot
+
+
+class DocPieces(NamedTuple):
+    """The pieces of one Doc.
+
+    ids (np.ndarray): Piece ids, shape (n_pieces,), int32.
+    offsets (np.ndarray): Their characters in the text, shape (n_pieces, 2), int32.
+    alignment (Alignment): Which pieces make which token.
+    windows (List[Window]): The windows they are read from.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    alignment: Alignment
+    windows: List[Window]
+
+
+class MicroBatch(NamedTuple):
+    """Windows that are computed together, and where their rows go. Rows count from the micro-batch's first.
+
+    pieces (PackedPieces): The windows.
+    token_rows (np.ndarray): A row that is part of a token, shape (n_pairs,).
+    token_ids (np.ndarray): The token it is part of, counted over the batch, shape (n_pairs,).
+    token_weights (np.ndarray): One over the number of the token's pieces, shape (n_pairs,), float32.
+    pool_rows (np.ndarray): The rows that are read: each piece once, and all [CLS] and [SEP], shape (n_read,).
+    pool_docs (np.ndarray): The Doc of each of those, shape (n_read,).
+    pool_weights (np.ndarray): One over the number of rows read for that Doc, shape (n_read,), float32.
+    cls_rows (np.ndarray): The [CLS] row of each window, shape (n_windows,).
+    cls_docs (np.ndarray): The Doc of each window, shape (n_windows,).
+    cls_weights (np.ndarray): One over the number of that Doc's windows, shape (n_windows,), float32.
+    """
+
+    pieces: PackedPieces
+    token_rows: np.ndarray
+    token_ids: np.ndarray
+    token_weights: np.ndarray
+    pool_rows: np.ndarray
+    pool_docs: np.ndarray
+    pool_weights: np.ndarray
+    cls_rows: np.ndarray
+    cls_docs: np.ndarray
+    cls_weights: np.ndarray
+
+
+class WindowBatch(NamedTuple):
+    """All windows of a batch of Docs.
+
+    docs (List[DocPieces]): The pieces of each Doc.
+    token_lengths (List[int]): Number of tokens of each Doc.
+    micro_batches (List[MicroBatch]): The work, by length.
+    """
+
+    docs: List[DocPieces]
+    token_lengths: List[int]
+    micro_batches: List[MicroBatch]
+
+
+def doc_windows(*, window: int, stride: int, batch_pieces: int) -> Model[List[Doc], WindowBatch]:
+    """A layer that cuts Docs into windows of pieces.
+
+    window (int): Longest window in pieces, [CLS] and [SEP] included.
+    stride (int): Pieces from the start of one window to the start of the next.
+    batch_pieces (int): Pieces of a micro-batch, about.
+    RETURNS (Model[List[Doc], WindowBatch]): The layer; its "tokenizer" attribute is empty until
+        a checkpoint is loaded.
+    """
+    check_window(window, stride)
+    if batch_pieces < 1:
+        raise ValueError(f"batch_pieces is {batch_pieces}, but it must be a positive number.")
+    attrs = {
+        "tokenizer": TokenizerSlot(),
+        "window": window,
+        "stride": stride,
+        "batch_pieces": batch_pieces,
+    }
+    return Model("doc-windows", forward, attrs=attrs)
+
+
+def forward(
+    model: Model[List[Doc], WindowBatch], docs: List[Doc], is_train: bool
+) -> Tuple[WindowBatch, Callable]:
+    """docs (List[Doc]): The Docs.
+    RETURNS (Tuple[WindowBatch, Callable]): Their windows; nothing flows back to a Doc."""
+    pieces = doc_pieces(
+        docs,
+        model.attrs["tokenizer"].get(),
+        window=model.attrs["window"],
+        stride=model.attrs["stride"],
+    )
+    batch = plan_batch(
+        pieces,
+        [len(doc) for doc in docs],
+        model.attrs["tokenizer"].get(),
+        batch_pieces=model.attrs["batch_pieces"],
+    )
+    return batch, _no_gradient
+
+
+def _no_gradient(d_batch: object) -> list:
+    return []
+
+
+def doc_pieces(
+    docs: Sequence[Doc], tokenizer: WordPieceTokenizer, *, window: int, stride: int
+) -> List[DocPieces]:
+    """Tokenise, align and window some Docs.
+
+    docs (Sequence[Doc]): The Docs.
+    tokenizer (WordPieceTokenizer): Text -> pieces.
+    window (int): Longest window in pieces, [CLS] and [SEP] included.
+    stride (int): Pieces from one window's start to the next's.
+    RETURNS (List[DocPieces]): One entry a Doc.
+    """
+    result = []
+    for doc, encoded in zip(docs, tokenizer.encode_batch([doc.text for doc in docs])):
+        places = doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2)
+        alignment = align(encoded.offsets, places[:, 0], places[:, 0] + places[:, 1])
+        split = split_piece(doc, encoded.offsets)
+        windows = split_windows(len(encoded.ids), max_length=window, stride=stride, split=split)
+        result.append(DocPieces(encoded.ids, encoded.offsets, alignment, windows))
+    return result
+
+
+def split_piece(doc: Doc, offsets: np.ndarray) -> Optional[int]:
+    """doc (Doc): A Doc.
+    offsets (np.ndarray): Its pieces' characters, shape (n_pieces, 2).
+    RETURNS (Optional[int]): The first piece of segment B, or None if the Doc is no pair."""
+    character = split_character(doc)
+    if character is None:
+        return None
+    return int(np.searchsorted(offsets[:, 0], character, side="left"))
+
+
+def plan_batch(
+    docs: List[DocPieces],
+    token_lengths: List[int],
+    tokenizer: WordPieceTokenizer,
+    *,
+    batch_pieces: int,
+) -> WindowBatch:
+    """Lay the windows of some Docs out in rows, shortest first, and cut them into micro-batches.
+
+    docs (List[DocPieces]): Their pieces.
+    token_lengths (List[int]): Number of tokens of each.
+    tokenizer (WordPieceTokenizer): Knows [CLS] and [SEP].
+    batch_pieces (int): Rows of a micro-batch; a longer window is one of its own.
+    RETURNS (WindowBatch): The plan.
+    """
+    windows = [(i, window) for i, doc in enumerate(docs) for window in doc.windows]
+    lengths = np.array([window.length for _, window in windows], dtype=np.int64)
+    order = np.argsort(lengths, kind="stable")
+    lengths = lengths[order]
+    ends = np.cumsum(lengths)
+    window_rows = ends - lengths  # first row of each window, in order
+    window_docs = np.array([windows[i][0] for i in order], dtype=np.int64)
+    n_rows = int(ends[-1]) if len(ends) else 0
+
+    ids = np.full(n_rows, tokenizer.sep_id, dtype=np.int64)
+    ids[window_rows] = tokenizer.cls_id
+    type_ids = np.zeros(n_rows, dtype=np.int64)
+    is_read = np.ones(n_rows, dtype=bool)
+    piece_rows = [np.zeros(len(doc.ids), dtype=np.int64) for doc in docs]
+    for i, row in zip(order, window_rows.tolist()):
+        index, window = windows[i]
+        _fill(window, row, docs[index].ids, piece_rows[index], ids, type_ids, is_read)
+
+    # Pairs of token and row, in the order of the rows.
+    token_ids, token_rows, token_weights = _token_rows(docs, token_lengths, piece_rows)
+    read_rows = np.flatnonzero(is_read)
+    read_docs = np.repeat(window_docs, lengths)[read_rows]
+    read_weights = _one_over_count(read_docs, len(docs))
+    cls_weights = _one_over_count(window_docs, len(docs))
+
+    micro_batches = []
+    for first, last in _cut(lengths, batch_pieces):
+        start, end = int(window_rows[first]), int(ends[last - 1])
+        tokens = slice(*np.searchsorted(token_rows, [start, end]))
+        reads = slice(*np.searchsorted(read_rows, [start, end]))
+        micro_batches.append(
+            MicroBatch(
+                pieces=pack_rows(ids[start:end], type_ids[start:end], lengths[first:last].tolist()),
+                token_rows=token_rows[tokens] - start,
+                token_ids=token_ids[tokens],
+                token_weights=token_weights[tokens],
+                pool_rows=read_rows[reads] - start,
+                pool_docs=read_docs[reads],
+                pool_weights=read_weights[reads],
+                cls_rows=window_rows[first:last] - start,
+                cls_docs=window_docs[first:last],
+                cls_weights=cls_weights[first:last],
+            )
+        )
+    return WindowBatch(docs, token_lengths, micro_batches)
+
+
+def _fill(
+    window: Window,
+    row: int,
+    doc_ids: np.ndarray,
+    piece_rows: np.ndarray,
+    ids: np.ndarray,
+    type_ids: np.ndarray,
+    is_read: np.ndarray,
+) -> None:
+    """Write one window into the rows from `row` on. [CLS] and [SEP] stand there already.
+
+    single   [CLS] part [SEP]                    pair   [CLS] context [SEP] part [SEP]
+    """
+    part = row + 1
+    if window.context_end is not None:
+        part += window.context_end + 1
+        ids[row + 1 : part - 1] = doc_ids[: window.context_end]
+        type_ids[part : row + window.length] = 1
+        if window.reads_context:
+            piece_rows[: window.context_end] = np.arange(row + 1, part - 1)
+        else:
+            is_read[row + 1 : part - 1] = False
+    ids[part : row + window.length - 1] = doc_ids[window.start : window.end]
+    first, last = part + window.read_start - window.start, part + window.read_end - window.start
+    piece_rows[window.read_start : window.read_end] = np.arange(first, last)
+    is_read[part:first] = False
+    is_read[last : row + window.length - 1] = False
+
+
+def _token_rows(
+    docs: Sequence[DocPieces], token_lengths: Sequence[int], piece_rows: Sequence[np.ndarray]
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token, row and weight of every overlap of a token with a piece, sorted by row."""
+    if not docs:
+        empty = np.zeros(0, dtype=np.int64)
+        return empty, empty, empty.astype(np.float32)
+    ids, rows, weights = [], [], []
+    first_token = 0
+    for doc, n_tokens, doc_rows in zip(docs, token_lengths, piece_rows):
+        tokens, pieces = doc.alignment.pairs()
+        ids.append(tokens + first_token)
+        rows.append(doc_rows[pieces])
+        weights.append((1.0 / doc.alignment.counts[tokens]).astype(np.float32))
+        first_token += n_tokens
+    all_rows = np.concatenate(rows)
+    order = np.argsort(all_rows, kind="stable")
+    return np.concatenate(ids)[order], all_rows[order], np.concatenate(weights)[order]
+
+
+def _one_over_count(groups: np.ndarray, n_groups: int) -> np.ndarray:
+    """groups (np.ndarray): The group of each item.
+    RETURNS (np.ndarray): One over the size of each item's group, float32."""
+    counts = np.bincount(groups, minlength=n_groups)
+    return (1.0 / np.maximum(counts, 1)).astype(np.float32)[groups]
+
+
+def _cut(lengths: np.ndarray, batch_pieces: int) -> List[Tuple[int, int]]:
+    """Ranges of windows of at most `batch_pieces` rows together, or of a single window."""
+    ranges, first, rows = [], 0, 0
+    for i, length in enumerate(lengths.tolist()):
+        if rows and rows + length > batch_pieces:
+            ranges.append((first, i))
+            first, rows = i, 0
+        rows += length
+    if len(lengths):
+        ranges.append((first, len(lengths)))
+    return ranges

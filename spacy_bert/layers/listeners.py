@@ -1,0 +1,164 @@
+"""Listeners: the layers through which a head reads the vectors of a shared encoder.
+
+In training they are handed the SharedBatch of their encoder; otherwise they read what the encoder
+left on the Docs. A head whose encoder did not run gets an error, never zeros.
+"""
+
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+from spacy.errors import Errors
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from .annotations import pooled_of, tokens_of
+from .doc_encoder import check_pooling
+from .shared_batch import SharedBatch
+
+
+class BertListenerModel(Model):
+    """Base of the listeners.
+
+    name (str): What the layer is called.
+    forward (Callable): How it answers.
+    upstream (str): Name of the encoder's component, or "*" for the nearest one before.
+    width (int): Width of the encoder's vectors.
+    grad_factor (float): Factor on the gradient that is sent to the encoder; 0 for none.
+    """
+
+    def __init__(
+        self, name: str, forward: Callable, *, upstream: str, width: int, grad_factor: float
+    ) -> None:
+        super().__init__(name, forward, init=remember_sample, dims={"nO": width})
+        self.upstream = upstream
+        self.grad_factor = grad_factor
+        # Who "*" turned out to be: set when the pipeline is linked.
+        self.encoder: Optional[str] = None if upstream == "*" else upstream
+        self.batch: Optional[SharedBatch] = None
+        self.sample: Sequence[Doc] = ()
+
+    def listens_to(self, name: str) -> bool:
+        """name (str): A component's name.
+        RETURNS (bool): Whether this listener can listen to it."""
+        return self.upstream in ("*", name)
+
+    def link(self, name: str, width: int) -> None:
+        """Learn who the encoder is; initialisation is over when this happens.
+
+        name (str): The encoder's component.
+        width (int): The width of its vectors.
+        RAISES: ValueError if that is not the width that this listener declares.
+        """
+        if width != self.get_dim("nO"):
+            raise ValueError(
+                f"A listener declares width = {self.get_dim('nO')}, but its encoder '{name}' makes "
+                f"vectors of width {width}. Set width = {width} in the listener's section of the config."
+            )
+        self.encoder = name
+        self.sample = ()
+
+    def receive(self, batch: Optional[SharedBatch]) -> None:
+        """batch (Optional[SharedBatch]): What the encoder has just computed for training; None when it is over."""
+        self.batch = batch
+        self.sample = ()
+
+    def pending(self, docs: Sequence[Doc], is_train: bool) -> Optional[SharedBatch]:
+        """docs (Sequence[Doc]): The Docs to answer for.
+        is_train (bool): Whether this is training.
+        RETURNS (Optional[SharedBatch]): The encoder's batch, if it is to be answered from."""
+        if is_train and self.batch is not None and self.batch.covers(docs):
+            return self.batch
+        return None
+
+    def is_sample(self, doc: Doc) -> bool:
+        """doc (Doc): A Doc that no encoder has seen.
+        RETURNS (bool): Whether it is one of those that the model is being initialised with."""
+        return any(doc is other for other in self.sample)
+
+    def missing(self, doc: Doc, what: str) -> ValueError:
+        """doc (Doc): A Doc without vectors.
+        what (str): What it lacks.
+        RETURNS (ValueError): The error to raise."""
+        name = self.encoder or self.upstream
+        return ValueError(
+            f"{Errors.E203.format(name=name)} The Doc {doc.text[:60]!r} has no {what} of the "
+            f"encoder '{name}'. In prediction, keep '{name}' enabled and before its listeners; in "
+            f"training, update '{name}' or list it in annotating_components."
+        )
+
+
+def token_listener(*, upstream: str, width: int, grad_factor: float) -> BertListenerModel:
+    """upstream (str): Name of the encoder's component, or "*".
+    width (int): Width of its vectors.
+    grad_factor (float): Factor on the gradient that is sent to it.
+    RETURNS (BertListenerModel): A Model[List[Doc], List[Floats2d]] of token vectors."""
+    return BertListenerModel(
+        "bert-listener", forward_tokens, upstream=upstream, width=width, grad_factor=grad_factor
+    )
+
+
+def forward_tokens(
+    model: BertListenerModel, docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    """docs (List[Doc]): The Docs.
+    RETURNS (Tuple[List[Floats2d], Callable]): Token vectors of each, shape (n_tokens, width)."""
+    batch = model.pending(docs, is_train)
+    if batch is not None:
+        return batch.read_tokens(docs, model.id, model.grad_factor)
+    width = model.get_dim("nO")
+    outputs = []
+    for doc in docs:
+        tokens = tokens_of(doc, model.encoder or "*", width)
+        if tokens is None:
+            if not model.is_sample(doc):
+                raise model.missing(doc, "token vectors")
+            tokens = model.ops.alloc2f(len(doc), width)
+        outputs.append(model.ops.asarray2f(tokens))
+    return outputs, no_gradient
+
+
+class PooledListenerModel(BertListenerModel):
+    """Listens to one vector a Doc.
+
+    pooling (str): Which: "cls", "pooler", "mean" or "max".
+    """
+
+    def __init__(self, *, pooling: str, upstream: str, width: int, grad_factor: float) -> None:
+        super().__init__(
+            "bert-pooled-listener",
+            forward_pooled,
+            upstream=upstream,
+            width=width,
+            grad_factor=grad_factor,
+        )
+        self.pooling = check_pooling(pooling)
+
+
+def forward_pooled(
+    model: PooledListenerModel, docs: List[Doc], is_train: bool
+) -> Tuple[Floats2d, Callable]:
+    """docs (List[Doc]): The Docs.
+    RETURNS (Tuple[Floats2d, Callable]): One vector each, shape (n_docs, width)."""
+    batch = model.pending(docs, is_train)
+    if batch is not None:
+        return batch.read_pooled(docs, model.pooling, model.id, model.grad_factor)
+    outputs = model.ops.alloc2f(len(docs), model.get_dim("nO"))
+    for i, doc in enumerate(docs):
+        vector = pooled_of(doc, model.encoder or "*", model.pooling)
+        if vector is not None:
+            outputs[i] = model.ops.asarray1f(vector)
+        elif not model.is_sample(doc):
+            raise model.missing(doc, f"{model.pooling!r} vector")
+    return outputs, no_gradient
+
+
+def remember_sample(model: Any, X: Optional[Sequence[Doc]] = None, Y: Any = None) -> None:
+    """Note the Docs that the model is initialised with. Thinc predicts on them to find out shapes,
+    before any encoder has run, so for these Docs alone, and until the pipeline is linked, zeros of
+    the right shape will do."""
+    model.sample = tuple(X) if X is not None else ()
+
+
+def no_gradient(gradient: Any) -> list:
+    """The end of the line for a gradient: the vectors came from annotations."""
+    return []

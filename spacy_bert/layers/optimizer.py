@@ -1,0 +1,163 @@
+"""AdamW as the paper used it, for an encoder and the heads on it.
+
+A Thinc optimizer, so that spaCy's training loop and stock heads can use it; the encoder is stepped
+as a whole by torch's fused AdamW, clipped by the norm of all its gradients together.
+"""
+
+from typing import Any, Dict, List, Tuple
+
+import torch
+from thinc.optimizers import FloatOrSeq, Optimizer
+from thinc.types import FloatsXd
+from thinc.util import torch2xp
+from torch import nn
+
+from ..encoder.parameters import parameter_groups
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), with BERT's settings (paper, appendix A.2).
+
+    learn_rate (FloatOrSeq): The encoder's rate, or a schedule of it.
+    heads_scale (float): The heads' rate as a multiple of the encoder's.
+    layer_decay (float): Factor on the rate from each encoder layer to the one below.
+    weight_decay (float): Decay per unit of rate; matrices only, neither biases nor LayerNorms.
+    beta1 (float): Decay of the first moment.
+    beta2 (float): Decay of the second moment.
+    eps (float): Added to the root of the second moment.
+    grad_clip (float): Greatest norm of the encoder's gradient as a whole, and of each array of a head; 0 for none.
+    use_averages (bool): Keep moving averages of the weights, which spaCy evaluates and saves.
+    """
+
+    def __init__(
+        self,
+        learn_rate: FloatOrSeq = 5e-5,
+        *,
+        heads_scale: float = 10.0,
+        layer_decay: float = 1.0,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-6,
+        grad_clip: float = 1.0,
+        use_averages: bool = False,
+    ) -> None:
+        for name, value, low in (
+            ("heads_scale", heads_scale, 0.0),
+            ("weight_decay", weight_decay, 0.0),
+            ("grad_clip", grad_clip, 0.0),
+        ):
+            if not value >= low:
+                raise ValueError(f"{name} is {value}, but it must not be negative.")
+        if not 0.0 < layer_decay <= 1.0:
+            raise ValueError(f"layer_decay is {layer_decay}, but it must be in (0, 1].")
+        super().__init__(
+            learn_rate,
+            L2=0.0,  # applied here, so that vectors (biases, LayerNorms) can be left out
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            grad_clip=grad_clip,
+            use_averages=use_averages,
+        )
+        self.heads_scale = heads_scale
+        self.layer_decay = layer_decay
+        self.weight_decay = weight_decay
+        self._modules: Dict[int, torch.optim.AdamW] = {}
+
+    def __call__(
+        self,
+        key: Tuple[int, str],
+        weights: FloatsXd,
+        gradient: FloatsXd,
+        *,
+        lr_scale: float = 1.0,
+    ) -> Tuple[FloatsXd, FloatsXd]:
+        """Step one array of a head, as Thinc asks for it.
+
+        key (Tuple[int, str]): Whose array it is.
+        weights (FloatsXd): The array.
+        gradient (FloatsXd): Its gradient.
+        lr_scale (float): A further factor on the rate.
+        RETURNS (Tuple[FloatsXd, FloatsXd]): The new array and the cleared gradient.
+        RAISES: FloatingPointError if the gradient is not finite; nothing is changed then.
+        """
+        if gradient.size and not bool(abs(gradient).max() < float("inf")):
+            raise FloatingPointError(
+                f"The gradient of {key[1]!r} (model {key[0]}) is not finite. Nothing was stepped. "
+                f"Use a lower learning rate, or look for broken examples in the batch."
+            )
+        scale = self.heads_scale * lr_scale
+        if self.weight_decay and weights.ndim >= 2:
+            weights *= 1.0 - scale * self.learn_rate * self.weight_decay
+        return super().__call__(key, weights, gradient, lr_scale=scale)
+
+    def step_module(self, key: int, module: nn.Module) -> None:
+        """Clip and step all parameters of an encoder together. The caller clears the gradients.
+
+        key (int): Identifies the module from step to step.
+        module (nn.Module): Has a BertEncoder as `module.encoder`.
+        RAISES: FloatingPointError before the step if a gradient is not finite.
+        """
+        gradients = check_finite_gradients(module)
+        if self.grad_clip:
+            norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+            scale = torch.clamp(self.grad_clip / (norm + 1e-6), max=1.0)
+            torch._foreach_mul_(gradients, scale)
+        stepper = self._stepper(key, module)
+        for group in stepper.param_groups:
+            group["lr"] = float(self.learn_rate) * group["lr_scale"]
+            group["betas"] = (self.b1, self.b2)
+        stepper.step()
+        if self.averages is not None:
+            self._update_averages(key, module)
+
+    def _stepper(self, key: int, module: nn.Module) -> torch.optim.AdamW:
+        """The fused optimizer of a module, made anew if its parameters are not the ones it knows."""
+        stepper = self._modules.get(key)
+        parameters = {id(p) for p in module.parameters() if p.requires_grad}
+        if stepper is not None:
+            known = {id(p) for group in stepper.param_groups for p in group["params"]}
+            if known == parameters:
+                return stepper
+        groups: List[Dict[str, Any]] = [
+            {
+                "params": group.parameters,
+                "weight_decay": self.weight_decay if group.decays else 0.0,
+                "lr_scale": group.lr_scale,
+            }
+            for group in parameter_groups(
+                module, depth=module.encoder.config.depth, layer_decay=self.layer_decay
+            )
+        ]
+        stepper = torch.optim.AdamW(groups, lr=float(self.learn_rate), eps=self.eps, fused=True)
+        self._modules[key] = stepper
+        return stepper
+
+    def _update_averages(self, key: int, module: nn.Module) -> None:
+        assert self.averages is not None
+        self.nr_update[(key, "")] += 1
+        count = self.nr_update[(key, "")]
+        # Thinc's decay: fast at first, so that the initial weights are forgotten
+        decay = min((1.0 + count) / (10.0 + count), 0.9999)
+        for name, parameter in module.named_parameters():
+            value = torch2xp(parameter.detach())
+            if (key, name) not in self.averages:
+                self.averages[(key, name)] = value.copy()
+            else:
+                average = self.averages[(key, name)]
+                average -= (1.0 - decay) * (average - value)
+
+
+def check_finite_gradients(module: nn.Module) -> List[torch.Tensor]:
+    """module (nn.Module): A module after a backward pass.
+    RETURNS (List[torch.Tensor]): Its gradients.
+    RAISES: FloatingPointError if one of them holds a NaN or an infinity."""
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    if gradients and not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))):
+        raise FloatingPointError(
+            "The gradient of the encoder is not finite. Nothing was stepped. Use a lower "
+            "learning rate, or look for broken examples in the batch."
+        )
+    return gradients
+

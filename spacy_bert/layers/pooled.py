@@ -1,0 +1,41 @@
+"""Take one kind of vectors out of what an encoder makes of Docs."""
+
+from typing import Callable, List, Tuple
+
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from .doc_encoder import DocGradients, DocVectors
+
+
+def take_tokens(width: int) -> Model[DocVectors, List[Floats2d]]:
+    """width (int): Width of the vectors.
+    RETURNS (Model[DocVectors, List[Floats2d]]): Token vectors of each Doc."""
+    return Model("take-tokens", _tokens, dims={"nO": width})
+
+
+def _tokens(
+    model: Model[DocVectors, List[Floats2d]], vectors: DocVectors, is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    def backprop(gradients: List[Floats2d]) -> DocGradients:
+        return DocGradients(tokens=gradients, pooled={})
+
+    return vectors.tokens, backprop
+
+
+def take_pooled(pooling: str, width: int) -> Model[DocVectors, Floats2d]:
+    """pooling (str): "cls", "pooler", "mean" or "max".
+    width (int): Width of the vectors.
+    RETURNS (Model[DocVectors, Floats2d]): One vector a Doc, shape (n_docs, width)."""
+    return Model("take-pooled", _pooled, dims={"nO": width}, attrs={"pooling": pooling})
+
+
+def _pooled(
+    model: Model[DocVectors, Floats2d], vectors: DocVectors, is_train: bool
+) -> Tuple[Floats2d, Callable]:
+    pooling = model.attrs["pooling"]
+
+    def backprop(gradient: Floats2d) -> DocGradients:
+        return DocGradients(tokens=None, pooled={pooling: gradient})
+
+    return vectors.pooled[pooling], backprop

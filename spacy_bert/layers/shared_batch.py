@@ -1,0 +1,141 @@
+"""One forward pass of a shared encoder in training, and the single backward pass that follows it.
+
+    bert.update      forward, one SharedBatch handed to all listeners
+    ner.update       read -> gradient ---+
+    textcat.update   read -> gradient ---+-> when all have reported, or when training moves on: backward
+
+The backward belongs to the encoder, not to the last listener: a listener may be frozen, or have no
+gold annotation in this batch, and then never reports.
+"""
+
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+
+from spacy.tokens import Doc
+from thinc.api import Ops
+from thinc.types import Floats2d
+
+from .doc_encoder import DocGradients, DocVectors
+
+
+class SharedBatch:
+    """Vectors of a batch of Docs, and the sum of their gradients.
+
+    docs (Sequence[Doc]): The Docs.
+    vectors (DocVectors): What the encoder made of them.
+    backprop (Callable[[DocGradients], object]): The encoder's backward.
+    ops (Ops): For arrays of zeros.
+    on_report (Callable[[], None]): Called after each gradient that arrives.
+    """
+
+    def __init__(
+        self,
+        docs: Sequence[Doc],
+        vectors: DocVectors,
+        backprop: Callable[[DocGradients], object],
+        *,
+        ops: Ops,
+        on_report: Callable[[], None],
+    ) -> None:
+        # The Docs are kept, so that no other Doc can get the id of one of them.
+        self.docs = list(docs)
+        self.places = {id(doc): i for i, doc in enumerate(self.docs)}
+        self.vectors = vectors
+        self.ops = ops
+        self.reported: Set[int] = set()
+        self._backprop: Optional[Callable[[DocGradients], object]] = backprop
+        self._on_report = on_report
+        self._d_tokens: Optional[List[Floats2d]] = None
+        self._d_pooled: Dict[str, Floats2d] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """RETURNS (bool): Whether the backward pass is still to come."""
+        return self._backprop is not None
+
+    def covers(self, docs: Sequence[Doc]) -> bool:
+        """docs (Sequence[Doc]): Some Docs.
+        RETURNS (bool): Whether all of them are in this batch, in whatever order."""
+        return all(id(doc) in self.places for doc in docs)
+
+    def read_tokens(
+        self, docs: Sequence[Doc], reader: int, grad_factor: float
+    ) -> Tuple[List[Floats2d], Callable]:
+        """docs (Sequence[Doc]): Docs of this batch.
+        reader (int): Who reads: the id of a listener.
+        grad_factor (float): Factor on its gradient.
+        RETURNS (Tuple[List[Floats2d], Callable]): Token vectors of each Doc, and where their gradient goes."""
+        places = [self.places[id(doc)] for doc in docs]
+
+        def backprop(gradients: List[Floats2d]) -> list:
+            self._check_open(gradients)
+            if self._d_tokens is None:
+                self._d_tokens = [self.ops.xp.zeros_like(tokens) for tokens in self.vectors.tokens]
+            for place, gradient in zip(places, gradients):
+                self._d_tokens[place] += _scaled(gradient, grad_factor)
+            self._report(reader)
+            return []
+
+        return [self.vectors.tokens[place] for place in places], backprop
+
+    def read_pooled(
+        self, docs: Sequence[Doc], pooling: str, reader: int, grad_factor: float
+    ) -> Tuple[Floats2d, Callable]:
+        """docs (Sequence[Doc]): Docs of this batch.
+        pooling (str): Which of their vectors.
+        reader (int): Who reads: the id of a listener.
+        grad_factor (float): Factor on its gradient.
+        RETURNS (Tuple[Floats2d, Callable]): One vector a Doc, shape (n_docs, width), and where their gradient goes."""
+        places = [self.places[id(doc)] for doc in docs]
+
+        def backprop(gradient: Floats2d) -> list:
+            self._check_open([gradient])
+            if pooling not in self._d_pooled:
+                self._d_pooled[pooling] = self.ops.xp.zeros_like(self.vectors.pooled[pooling])
+            self.ops.scatter_add(
+                self._d_pooled[pooling],
+                self.ops.asarray1i(places),
+                _scaled(gradient, grad_factor),
+            )
+            self._report(reader)
+            return []
+
+        return self.vectors.pooled[pooling][places], backprop
+
+    def squared_gradient(self) -> float:
+        """RETURNS (float): Sum of the squares of the gradient so far, which spaCy logs as an encoder's loss."""
+        arrays = [*(self._d_tokens or []), *self._d_pooled.values()]
+        return float(sum(float((array**2).sum()) for array in arrays))
+
+    def backward(self) -> None:
+        """Run the encoder's backward pass with the gradient so far, once; afterwards the batch is closed."""
+        backprop, self._backprop = self._backprop, None
+        if backprop is not None and self.reported:
+            backprop(DocGradients(tokens=self._d_tokens, pooled=self._d_pooled))
+
+    def describe(self) -> str:
+        """RETURNS (str): What to call the batch in an error."""
+        texts = [repr(doc.text[:60]) for doc in self.docs[:3]]
+        more = f" and {len(self.docs) - 3} more" if len(self.docs) > 3 else ""
+        return f"the batch of {len(self.docs)} Docs that starts with {', '.join(texts)}{more}"
+
+    def _report(self, reader: int) -> None:
+        self.reported.add(reader)
+        self._on_report()
+
+    def _check_open(self, gradients: Sequence[Floats2d]) -> None:
+        if not self.is_open:
+            raise ValueError(
+                f"A gradient arrived after the encoder's backward pass of {self.describe()}. "
+                f"Call nlp.update, or update the encoder before each of its listeners."
+            )
+        for gradient in gradients:
+            if gradient.size and not bool(abs(gradient).max() < float("inf")):
+                raise FloatingPointError(
+                    f"The loss of {self.describe()} is not finite: its gradient holds NaN or "
+                    f"infinity. Nothing was stepped. Use a lower learning rate, or look for "
+                    f"broken examples in the batch."
+                )
+
+
+def _scaled(gradient: Floats2d, factor: float) -> Floats2d:
+    return gradient if factor == 1.0 else gradient * factor

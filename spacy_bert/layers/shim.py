@@ -1,0 +1,159 @@
+"""Thinc's PyTorch shim, mended for a large shared encoder.
+
+Thinc's own steps and clips parameter by parameter, decays biases, flips the module between modes at
+every prediction (a race between threads), and looks its averages up under a key that is never set.
+"""
+
+import contextlib
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+
+import safetensors.torch
+import srsly
+import torch
+from thinc.api import Optimizer, PyTorchShim
+from thinc.shims.shim import Shim
+from thinc.types import ArgsKwargs
+from thinc.util import get_torch_default_device, torch2xp, xp2torch
+from torch import nn
+
+from .optimizer import AdamW, check_finite_gradients
+
+
+class BertShim(PyTorchShim):
+    """Runs, steps and saves the torch module of an encoder.
+
+    model (nn.Module): The module, on the meta device until it is loaded, in eval mode.
+    mixed_precision (bool): Train with bfloat16 matrix products.
+    """
+
+    def __init__(self, model: nn.Module, *, mixed_precision: bool = False) -> None:
+        # Not Thinc's own initialisation: it would move the module to a device at once, which a
+        # module without memory cannot do; bfloat16 needs no scaler of gradients.
+        Shim.__init__(self, model)
+        self._mixed_precision = mixed_precision
+
+    @property
+    def is_loaded(self) -> bool:
+        """RETURNS (bool): Whether the module has weights."""
+        return not any(parameter.is_meta for parameter in self._model.parameters())
+
+    def target_device(self) -> torch.device:
+        """RETURNS (torch.device): The device that Thinc computes on at the moment."""
+        return get_torch_default_device()
+
+    def predict(self, inputs: ArgsKwargs) -> Dict[str, torch.Tensor]:
+        """inputs (ArgsKwargs): What the module is called with.
+        RETURNS (Dict[str, torch.Tensor]): Its results. The module is in eval mode already."""
+        with torch.inference_mode():
+            return self._model(*inputs.args, **inputs.kwargs)
+
+    def begin_update(
+        self, inputs: ArgsKwargs
+    ) -> Tuple[Dict[str, torch.Tensor], Callable[[ArgsKwargs], None]]:
+        """inputs (ArgsKwargs): What the module is called with.
+        RETURNS (Tuple[Dict[str, torch.Tensor], Callable]): Its results, and a callback that takes
+            tensors and their gradients and adds to the gradients of the weights."""
+        self._model.train()
+        try:
+            results = self._model(*inputs.args, bf16=self._mixed_precision, **inputs.kwargs)
+        finally:
+            self._model.eval()
+
+        def backprop(gradients: ArgsKwargs) -> None:
+            torch.autograd.backward(*gradients.args, **gradients.kwargs)
+
+        return results, backprop
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Step with the gradients so far and clear them.
+
+        optimizer (Optimizer): Ours steps the whole module at once; any other of Thinc's array by array.
+        RAISES: FloatingPointError before the step if a gradient is not finite.
+        """
+        if all(parameter.grad is None for parameter in self._model.parameters()):
+            return
+        try:
+            if isinstance(optimizer, AdamW):
+                optimizer.step_module(self.id, self._model)
+            else:
+                check_finite_gradients(self._model)
+                self._step_arrays(optimizer)
+        finally:
+            self._model.zero_grad(set_to_none=True)
+
+    def _step_arrays(self, optimizer: Optimizer) -> None:
+        for name, parameter in self._model.named_parameters():
+            if parameter.grad is not None:
+                stepped, _ = optimizer(
+                    (self.id, name), torch2xp(parameter.data), torch2xp(parameter.grad)
+                )
+                # In place where the optimizer worked in place, else a copy.
+                parameter.data.copy_(xp2torch(stepped, device=parameter.device))
+
+    @contextlib.contextmanager
+    def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
+        """Use other weights for a while, such as the averages that an optimizer keeps.
+
+        params (Dict[Tuple[int, str], FloatsXd]): Weights by shim id and name.
+        """
+        backup = {}
+        try:
+            with torch.no_grad():
+                for name, parameter in self._model.named_parameters():
+                    if (self.id, name) in params:
+                        backup[name] = parameter.detach().clone()
+                        parameter.copy_(xp2torch(params[(self.id, name)], device=parameter.device))
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self._model.named_parameters():
+                    if name in backup:
+                        parameter.copy_(backup[name])
+
+    def copy(self) -> "BertShim":
+        """RETURNS (BertShim): A copy that an optimizer tells from this one."""
+        copied = super().copy()
+        with Shim.global_id_lock:
+            Shim.global_id += 1
+            copied.id = Shim.global_id
+        return copied
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """device_type (str): "cpu" or "gpu". device_id (int): Which GPU."""
+        if self.is_loaded:
+            super().to_device(device_type, device_id)
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): The weights as safetensors; no weights if none are loaded."""
+        state = b""
+        if self.is_loaded:
+            tensors = {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}
+            state = safetensors.torch.save(tensors)
+        return srsly.msgpack_dumps({"config": self.cfg, "state": state})
+
+    def from_bytes(self, bytes_data: bytes) -> "BertShim":
+        """bytes_data (bytes): What `to_bytes` wrote.
+        RETURNS (BertShim): This shim with those weights.
+        RAISES: ValueError if they are weights of another network."""
+        message = srsly.msgpack_loads(bytes_data)
+        self.cfg = message["config"]
+        if message["state"]:
+            self._load(message["state"])
+        return self
+
+    def _load(self, data: bytes) -> None:
+        state = safetensors.torch.load(data)
+        expected = {name: tuple(value.shape) for name, value in self._model.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in state.items()}
+        if expected != found:
+            wrong = [n for n in {**expected, **found} if expected.get(n) != found.get(n)]
+            first = wrong[0]
+            raise ValueError(
+                f"The saved weights are not those of this network: {len(wrong)} differ, the first "
+                f"is {first!r}: saved {found.get(first)}, expected {expected.get(first)}. "
+                f"Load the pipeline with the config that it was saved with."
+            )
+        device: Optional[torch.device] = self.target_device()
+        self._model.load_state_dict({k: v.to(device) for k, v in state.items()}, assign=True)
+        for parameter in self._model.parameters():
+            parameter.requires_grad_(True)

@@ -1,0 +1,45 @@
+"""BERT's text classifier: one linear layer on the vector of the whole text (paper, section 4.1)."""
+
+from functools import partial
+from typing import List, Optional
+
+from spacy.ml.models.textcat import NEG_VALUE, resize_and_set_ref
+from spacy.tokens import Doc
+from thinc.api import Dropout, Linear, Logistic, Model, Softmax, chain, resizable
+from thinc.layers.resizable import resize_linear_weighted
+from thinc.types import Floats2d
+
+
+def BertTextCat(
+    tok2vec: Model[List[Doc], Floats2d],
+    exclusive_classes: bool,
+    dropout: float = 0.1,
+    nO: Optional[int] = None,
+) -> Model[List[Doc], Floats2d]:
+    """Pooled vector -> dropout -> linear, for spaCy's `textcat` and `textcat_multilabel` (`spacy-bert.BertTextCat.v1`).
+
+    tok2vec (Model[List[Doc], Floats2d]): One vector a Doc: a BertPooledListener or BertPooled.
+        (spaCy's `replace_listeners` looks for it under this name.)
+    exclusive_classes (bool): One label a text (softmax) or any number (logistic).
+    dropout (float): Dropout on the pooled vector; `[training] dropout` takes its place in training.
+    nO (Optional[int]): Number of labels; inferred from the data if not given.
+    RETURNS (Model[List[Doc], Floats2d]): Label probabilities, shape (n_docs, n_labels). Labels can be added later.
+    """
+    width = tok2vec.get_dim("nO")
+    output_layer = Softmax(nO, width) if exclusive_classes else Linear(nO, width)
+    # A label that is added later starts as "no".
+    new_label = {"W": 0, "b": NEG_VALUE if exclusive_classes else 0}
+    resizable_layer: Model[Floats2d, Floats2d] = resizable(
+        output_layer, resize_layer=partial(resize_linear_weighted, fill_defaults=new_label)
+    )
+    with Model.define_operators({">>": chain}):
+        model = tok2vec >> Dropout(dropout) >> resizable_layer
+        if not exclusive_classes:
+            model = model >> Logistic()
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", output_layer)
+    if nO is not None:
+        model.set_dim("nO", nO)
+    model.attrs["multi_label"] = not exclusive_classes
+    model.attrs["resize_output"] = partial(resize_and_set_ref, resizable_layer=resizable_layer)
+    return model

@@ -1,0 +1,413 @@
+"""The `bert` component: runs the shared encoder, annotates Docs, and leads its training."""
+
+import warnings
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+import numpy as np
+import srsly
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.pipeline.tok2vec import Tok2VecListener
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer
+
+from ..encoder import Checkpoint, load_checkpoint
+from ..layers.annotations import annotate
+from ..layers.doc_encoder import (
+    DocVectors,
+    check_pooling,
+    find_part,
+    is_loaded,
+    load_weights,
+    randomize_weights,
+)
+from ..layers.listeners import BertListenerModel, PooledListenerModel
+from ..layers.shared_batch import SharedBatch
+from ..layers.tokenizer_attr import NOT_LOADED
+from ..wordpiece import WordPieceTokenizer
+from .doc_view import install_extension, install_similarity
+from .fork_guard import guard_forks
+
+KEEPABLE = ("tokens", "pooler", "max")
+# A Doc of more pieces than this ends the buffer of `pipe`, whatever its batch size: vectors take
+# memory, and long Docs fill micro-batches by themselves.
+BUFFER_CHARACTERS = 500_000
+
+
+class Bert(TrainablePipe):
+    """The shared BERT encoder of a pipeline (factory `bert`).
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model[List[Doc], DocVectors]): The encoder, such as "spacy-bert.Bert.v1".
+    name (str): The component's name.
+    set_tensor (bool): Make the token vectors `doc.tensor`. With several encoders in a pipeline,
+        the last one that sets it owns it; the others' vectors stay readable by their listeners.
+    keep (Sequence[str]): What else to leave on each Doc, in `doc.user_data`: "tokens" (survive
+        DocBin, which drops tensors), "pooler" and "max" (vectors of the whole Doc; "cls" and "mean" are always left).
+    RAISES: ValueError for an unknown name in `keep`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[List[Doc], DocVectors],
+        name: str = "bert",
+        *,
+        set_tensor: bool = True,
+        keep: Sequence[str] = (),
+    ) -> None:
+        unknown = [item for item in keep if item not in KEEPABLE]
+        if unknown:
+            raise ValueError(
+                f"keep of the component '{name}' lists {unknown[0]!r}, but only "
+                f"{', '.join(KEEPABLE)} can be kept."
+            )
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.set_tensor = set_tensor
+        self.keep = list(keep)
+        self.cfg: Dict[str, Any] = {}
+        self.listener_map: Dict[str, List[Model]] = {}
+        self._batch: Optional[SharedBatch] = None
+        self._deferred: Optional[Optimizer] = None
+        self._losses: Dict[str, float] = {}
+        self._set_poolings()
+        install_extension()
+        guard_forks()
+
+    # Sizes and weights
+
+    @property
+    def width(self) -> int:
+        """RETURNS (int): Width of the vectors."""
+        return find_part(self.model, "doc-encoder").get_dim("nO")
+
+    @property
+    def is_loaded(self) -> bool:
+        """RETURNS (bool): Whether the encoder has weights."""
+        return is_loaded(self.model)
+
+    @property
+    def tokenizer(self) -> WordPieceTokenizer:
+        """RETURNS (WordPieceTokenizer): Text -> pieces.
+        RAISES: ValueError if no checkpoint was loaded."""
+        return find_part(self.model, "doc-windows").attrs["tokenizer"].get()
+
+    def load_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Take the weights and vocabulary of a checkpoint. In place.
+
+        checkpoint (Checkpoint): What `spacy_bert.load_checkpoint` returns.
+        RAISES: ValueError if its sizes differ from those in the config.
+        """
+        load_weights(self.model, checkpoint)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        checkpoint: Optional[str] = None,
+        revision: Optional[str] = None,
+        vocab: Optional[str] = None,
+    ) -> None:
+        """Load the weights, unless they are there already.
+
+        get_examples (Callable[[], Iterable[Example]]): Examples, only to check that there are some.
+        nlp (Optional[Language]): The pipeline.
+        checkpoint (Optional[str]): Folder or hub id of a BERT in HuggingFace's format.
+        revision (Optional[str]): Revision of the hub id.
+        vocab (Optional[str]): Instead of a checkpoint: folder of a vocabulary, for random weights.
+        RAISES: ValueError if there are no weights and neither is named, or both are.
+        """
+        validate_get_examples(get_examples, "Bert.initialize")
+        if checkpoint and vocab:
+            raise ValueError(
+                f"[initialize.components.{self.name}] names both checkpoint = {checkpoint!r} and "
+                f"vocab = {vocab!r}. Name one: a checkpoint brings its own vocabulary."
+            )
+        if not self.is_loaded:
+            if checkpoint:
+                self.load_checkpoint(load_checkpoint(checkpoint, revision=revision))
+            elif vocab:
+                randomize_weights(self.model, WordPieceTokenizer.from_disk(vocab))
+            else:
+                raise ValueError(f"The component '{self.name}' cannot be initialised. {NOT_LOADED}")
+        sample = [example.x for example in islice(get_examples(), 2)]
+        self.model.initialize(X=sample)
+
+    # Prediction
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate a stream of Docs.
+
+        stream (Iterable[Doc]): The Docs.
+        batch_size (int): How many to buffer at most; fewer where they are long.
+        YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
+        """
+        for docs in _buffer(stream, batch_size):
+            yield from self._annotate_all(docs)
+
+    def __call__(self, doc: Doc) -> Doc:
+        """doc (Doc): A Doc.
+        RETURNS (Doc): The same, annotated."""
+        for doc in self._annotate_all([doc]):
+            return doc
+        return doc
+
+    def _annotate_all(self, docs: List[Doc]) -> List[Doc]:
+        """Annotate some Docs; if that fails, one by one. Returns those that did not fail."""
+        try:
+            self.set_annotations(docs, self.predict(docs))
+            return docs
+        except Exception as error:
+            if len(docs) == 1 or not self.is_loaded:
+                self.get_error_handler()(self.name, self, docs, error)
+                return []
+        return [done for doc in docs for done in self._annotate_all([doc])]
+
+    def predict(self, docs: Iterable[Doc]) -> DocVectors:
+        """Encode some Docs, without changing them.
+
+        docs (Iterable[Doc]): The Docs.
+        RETURNS (DocVectors): Their pieces and vectors.
+        RAISES: ValueError if the encoder has no weights.
+        """
+        docs = list(docs)
+        if not self.is_loaded:
+            raise ValueError(f"The component '{self.name}' has no weights. {NOT_LOADED}")
+        self._settle()
+        vectors = self.model.predict(docs)
+        self._warn_of_bare_tokens(docs, vectors)
+        return vectors
+
+    def set_annotations(self, docs: Sequence[Doc], vectors: DocVectors) -> None:
+        """Leave the vectors on the Docs.
+
+        docs (Sequence[Doc]): The Docs.
+        vectors (DocVectors): What `predict` made of them.
+        """
+        # A view would keep the vectors of the whole batch alive as long as any of its Docs lives.
+        alone = len(docs) == 1
+        pieces_of = self.tokenizer.pieces
+        for i, doc in enumerate(docs):
+            pieces = vectors.pieces[i]
+            values: Dict[str, Any] = {
+                "ids": pieces.ids,
+                "offsets": pieces.offsets,
+                "pieces": " ".join([pieces_of[id_] for id_ in pieces.ids.tolist()]),
+                **{name: rows[i].copy() for name, rows in vectors.pooled.items()},
+            }
+            annotate(
+                doc,
+                self.name,
+                vectors.tokens[i] if alone else vectors.tokens[i].copy(),
+                values,
+                set_tensor=self.set_tensor,
+                keep="tokens" in self.keep,
+            )
+            if self.set_tensor:
+                install_similarity(doc)
+
+    def _warn_of_bare_tokens(self, docs: Sequence[Doc], vectors: DocVectors) -> None:
+        for doc, pieces in zip(docs, vectors.pieces):
+            bare = np.flatnonzero(pieces.alignment.counts == 0).tolist()
+            bare = [i for i in bare if not doc[i].is_space]
+            if bare:
+                warnings.warn(
+                    f"{len(bare)} tokens of the Doc {doc.text[:40]!r} have no pieces and get zero "
+                    f"vectors; the first is {doc[bare[0]].text!r}. BERT's tokenisation drops "
+                    f"control and unassigned characters; clean the text if they matter.",
+                    stacklevel=2,
+                )
+
+    # Training
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Encode a batch for the listeners' updates, which come next and send their gradients back.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Not used: the encoder's dropout is part of its architecture.
+        sgd (Optional[Optimizer]): Step with this as soon as the gradient is complete.
+        losses (Optional[Dict[str, float]]): Is given the squared gradient under the component's name.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "Bert.update")
+        self._finish_batch()
+        docs = [example.predicted for example in examples]
+        vectors, backprop = self.model.begin_update(docs)
+        self._losses = losses
+        self._batch = SharedBatch(
+            docs, vectors, backprop, ops=self.model.ops, on_report=self._on_report
+        )
+        for listener in self.listeners:
+            if isinstance(listener, BertListenerModel):
+                listener.receive(self._batch)
+            else:
+                tokens, d_tokens = self._batch.read_tokens(docs, listener.id, 1.0)
+                listener.receive(Tok2VecListener.get_batch_id(docs), tokens, d_tokens)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        return losses
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step with the gradients so far. A forward pass that no listener has answered yet puts
+        the step off until they have: plain `nlp.update(sgd=...)` asks for it that early.
+
+        sgd (Optimizer): The optimizer.
+        RAISES: FloatingPointError before the step if the gradient is not finite.
+        """
+        if self._batch is not None and not self._batch.reported:
+            self._deferred = sgd
+            return
+        self._finish_batch()
+        self._step(sgd)
+
+    def _on_report(self) -> None:
+        """A listener's gradient has arrived."""
+        assert self._batch is not None
+        if self._batch.reported >= {listener.id for listener in self.listeners}:
+            self._finish_batch()
+
+    def _settle(self) -> None:
+        """Finish a batch for which no more gradients are to be expected, before anything reads the weights."""
+        if self._batch is not None and self._batch.reported:
+            self._finish_batch()
+
+    def _finish_batch(self) -> None:
+        """Run the backward pass that is still to come, and the step that was put off for it."""
+        batch, self._batch = self._batch, None
+        deferred, self._deferred = self._deferred, None
+        if batch is not None:
+            for listener in self.listeners:
+                if isinstance(listener, BertListenerModel):
+                    listener.receive(None)
+            self._losses[self.name] += batch.squared_gradient()
+            batch.backward()
+        if deferred is not None:
+            self._step(deferred)
+
+    def _step(self, sgd: Optimizer) -> None:
+        self.model.finish_update(sgd)
+
+    # Listeners
+
+    @property
+    def listeners(self) -> List[Model]:
+        """RETURNS (List[Model]): The layers that read this encoder's vectors."""
+        return [listener for names in self.listener_map.values() for listener in names]
+
+    @property
+    def listening_components(self) -> List[str]:
+        """RETURNS (List[str]): The components that they belong to."""
+        return list(self.listener_map)
+
+    def add_listener(self, listener: Model, component_name: str) -> None:
+        """listener (Model): A layer that is to read this encoder's vectors.
+        component_name (str): The component that it belongs to."""
+        listeners = self.listener_map.setdefault(component_name, [])
+        if listener not in listeners:
+            listeners.append(listener)
+        if isinstance(listener, BertListenerModel):
+            listener.link(self.name, self.width)
+        self._set_poolings()
+
+    def remove_listener(self, listener: Model, component_name: str) -> bool:
+        """listener (Model): A layer.
+        component_name (str): The component that it belongs to.
+        RETURNS (bool): Whether it was a listener of this encoder."""
+        listeners = self.listener_map.get(component_name, [])
+        if listener not in listeners:
+            return False
+        listeners.remove(listener)
+        if not listeners:
+            del self.listener_map[component_name]
+        self._set_poolings()
+        return True
+
+    def find_listeners(self, component: Any) -> None:
+        """component (Any): A component behind this one, whose listeners are to be linked.
+        RAISES: ValueError if one of them expects vectors of another width."""
+        if not isinstance(getattr(component, "model", None), Model):
+            return
+        for node in component.model.walk():
+            if isinstance(node, BertListenerModel) and node.listens_to(self.name):
+                self.add_listener(node, component.name)
+            elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
+                self.add_listener(node, component.name)
+
+    def _is_heard_by(self, listener: Tok2VecListener) -> bool:
+        """Whether spaCy's own listener listens to this encoder. One that listens to anything ("*")
+        may mean a tok2vec in the same pipeline: it is left alone if its width is another."""
+        if listener.upstream_name == "*":
+            return self.set_tensor and listener.maybe_get_dim("nO") in (None, self.width)
+        return listener.upstream_name == self.name
+
+    def _set_poolings(self) -> None:
+        """Have the encoder make the vectors of whole Docs that are left on Docs or listened to."""
+        wanted: Set[str] = {"cls", "mean", *(set(self.keep) - {"tokens"})}
+        wanted.update(x.pooling for x in self.listeners if isinstance(x, PooledListenerModel))
+        find_part(self.model, "doc-encoder").attrs["poolings"] = sorted(map(check_pooling, wanted))
+
+    # Saving
+
+    def to_bytes(self, *, exclude: Iterable[str] = tuple()) -> bytes:
+        """exclude (Iterable[str]): Fields to leave out.
+        RETURNS (bytes): The component, weights and vocabulary included."""
+        self._settle()
+        return super().to_bytes(exclude=exclude)
+
+    def to_disk(self, path: Any, *, exclude: Iterable[str] = tuple()) -> None:
+        """path (Union[str, Path]): Folder to write to.
+        exclude (Iterable[str]): Fields to leave out."""
+        self._settle()
+        super().to_disk(path, exclude=exclude)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = tuple()) -> "Bert":
+        """bytes_data (bytes): What `to_bytes` made.
+        RETURNS (Bert): This component with those weights."""
+        super().from_bytes(bytes_data, exclude=exclude)
+        self._set_poolings()
+        return self
+
+    def from_disk(self, path: Any, *, exclude: Iterable[str] = tuple()) -> "Bert":
+        """path (Union[str, Path]): Folder that `to_disk` wrote.
+        RETURNS (Bert): This component with those weights."""
+        super().from_disk(path, exclude=exclude)
+        self._set_poolings()
+        return self
+
+    def add_label(self, label: str) -> int:
+        """RAISES: ValueError: an encoder has no labels."""
+        raise ValueError(f"The component '{self.name}' is an encoder and has no labels.")
+
+
+def _buffer(stream: Iterable[Doc], batch_size: int) -> Iterator[List[Doc]]:
+    """Batches of at most `batch_size` Docs, closed early when they hold much text."""
+    docs: List[Doc] = []
+    characters = 0
+    for doc in stream:
+        docs.append(doc)
+        last = doc[-1] if len(doc) else None
+        characters += last.idx + len(last) if last is not None else 0
+        if len(docs) >= batch_size or characters >= BUFFER_CHARACTERS:
+            yield docs
+            docs, characters = [], 0
+    if docs:
+        yield docs
+
+
+__all__ = ["Bert"]

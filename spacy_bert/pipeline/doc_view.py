@@ -1,0 +1,153 @@
+"""`doc._.bert`: what encoders left on a Doc, and similarity by contextual vectors."""
+
+from typing import Any, List, Optional
+
+import numpy as np
+from spacy.tokens import Doc
+from thinc.types import Floats1d, Floats2d
+
+from ..alignment import Alignment, align
+from ..layers.annotations import clear, encoder_names, tokens_of, values_of
+
+
+class BertView:
+    """The results of one encoder on a Doc: a view over plain arrays.
+
+    doc (Doc): The Doc.
+    name (str): The encoder's component.
+    """
+
+    def __init__(self, doc: Doc, name: str) -> None:
+        self.doc = doc
+        self.name = name
+
+    def __getitem__(self, name: str) -> "BertView":
+        """name (str): Another encoder's component.
+        RETURNS (BertView): Its results on the same Doc.
+        RAISES: KeyError if it did not run."""
+        if values_of(self.doc, name) is None:
+            raise KeyError(
+                f"No encoder '{name}' ran on this Doc; there are results of {self.names}."
+            )
+        return BertView(self.doc, name)
+
+    @property
+    def names(self) -> List[str]:
+        """RETURNS (List[str]): The encoders that ran on the Doc, the owner of `doc.tensor` first."""
+        return encoder_names(self.doc)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """RETURNS (np.ndarray): Piece ids, without [CLS] and [SEP], shape (n_pieces,)."""
+        return self._value("ids")
+
+    @property
+    def pieces(self) -> List[str]:
+        """RETURNS (List[str]): The pieces as the vocabulary spells them, "##" included."""
+        return self._value("pieces").split(" ") if len(self.ids) else []
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """RETURNS (np.ndarray): Start and end of each piece in `doc.text`, shape (n_pieces, 2)."""
+        return self._value("offsets")
+
+    @property
+    def alignment(self) -> Alignment:
+        """RETURNS (Alignment): Which pieces make which token."""
+        starts = np.array([token.idx for token in self.doc], dtype=np.int64)
+        ends = np.array([token.idx + len(token) for token in self.doc], dtype=np.int64)
+        return align(self.offsets, starts, ends)
+
+    def pieces_of(self, i: int) -> List[str]:
+        """i (int): Index of a token.
+        RETURNS (List[str]): The pieces that overlap it."""
+        starts, counts = self.alignment
+        return self.pieces[starts[i] : starts[i] + counts[i]]
+
+    @property
+    def tokens(self) -> Floats2d:
+        """RETURNS (Floats2d): Token vectors, each the mean of its pieces' vectors, shape (n_tokens, width)."""
+        tokens = tokens_of(self.doc, self.name, len(self.cls))
+        if tokens is None:
+            raise ValueError(
+                f"The token vectors of '{self.name}' are no longer on the Doc: doc.tensor was "
+                f'cleared or replaced. Set keep = ["tokens"] on the component to keep them.'
+            )
+        return tokens
+
+    @property
+    def cls(self) -> Floats1d:
+        """RETURNS (Floats1d): The [CLS] vector, the mean over windows where there are several, shape (width,)."""
+        return self._value("cls")
+
+    def pooled(self, pooling: str) -> Floats1d:
+        """pooling (str): "cls", "mean" (over all pieces with [CLS] and [SEP], the recipe of
+            sentence-embedding checkpoints), "pooler" or "max" (both only if kept or listened to).
+        RETURNS (Floats1d): One vector for the Doc, shape (width,).
+        RAISES: ValueError if it was not made."""
+        value = self._values().get(pooling)
+        if value is None or pooling in ("ids", "offsets", "pieces", "tokens"):
+            raise ValueError(
+                f"The encoder '{self.name}' left no {pooling!r} vector on the Doc. There are cls "
+                f"and mean; pooler and max are made when listed in keep of the component."
+            )
+        return value
+
+    def _values(self) -> Any:
+        return values_of(self.doc, self.name) or {}
+
+    def _value(self, key: str) -> Any:
+        values = self._values()
+        if key not in values:
+            raise ValueError(f"The results of the encoder '{self.name}' were cleared from the Doc.")
+        return values[key]
+
+    def __repr__(self) -> str:
+        return f"<BertView of {self.name!r}: {len(self.ids)} pieces, {len(self.doc)} tokens>"
+
+
+def get_view(doc: Doc) -> Optional[BertView]:
+    """doc (Doc): A Doc.
+    RETURNS (Optional[BertView]): Results of the encoder that owns `doc.tensor`, or of the first; None if none ran."""
+    names = encoder_names(doc)
+    return BertView(doc, names[0]) if names else None
+
+
+def set_view(doc: Doc, value: None) -> None:
+    """doc (Doc): A Doc.
+    value (None): Clears the results; spaCy's doc_cleaner does it with `{"_.bert": null}`.
+    RAISES: ValueError for anything else."""
+    if value is not None:
+        raise ValueError("doc._.bert can only be set to None, which clears it.")
+    clear(doc)
+
+
+def install_extension() -> None:
+    """Make `doc._.bert` known to spaCy."""
+    if not Doc.has_extension("bert"):
+        Doc.set_extension("bert", getter=get_view, setter=set_view)
+
+
+def install_similarity(doc: Doc) -> None:
+    """Have a Doc, its spans and tokens compared by their contextual vectors. spaCy's own
+    similarity calls two tokens of the same spelling equal, whatever they mean, and warns (W007)
+    that there are no word vectors. In place.
+
+    doc (Doc): The Doc.
+    """
+    for hooks in (doc.user_hooks, doc.user_span_hooks, doc.user_token_hooks):
+        hooks.setdefault("similarity", similarity)
+
+
+def similarity(one: Any, other: Any) -> float:
+    """one (Union[Doc, Span, Token]): What is compared.
+    other (Union[Doc, Span, Token, Lexeme]): What it is compared with.
+    RETURNS (float): Cosine of their vectors; 0.0 if one of them is zero."""
+    a, b = one.vector, other.vector
+    if a.shape != b.shape:
+        raise ValueError(
+            f"Vectors of {a.shape} and {b.shape} cannot be compared: {one.text[:40]!r} and "
+            f"{other.text[:40]!r} come from different pipelines, or one was not processed."
+        )
+    norm = float((a**2).sum()) ** 0.5 * float((b**2).sum()) ** 0.5
+    return float((a * b).sum()) / norm if norm else 0.0

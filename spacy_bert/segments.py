@@ -1,0 +1,90 @@
+"""What a pair is: one Doc that holds two texts, marked by `doc.spans["segments"]`.
+
+A pair has to survive being rebuilt from its text alone (spaCy's Corpus and `spacy evaluate` do
+that), so the two texts stand on either side of a separator that can be found again.
+"""
+
+import re
+from typing import TYPE_CHECKING, Optional
+
+from spacy.tokens import Doc
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+SPANS_KEY = "segments"
+SEPARATOR = "\n\n"
+
+
+def make_pair(nlp: "Language", a: str, b: str) -> Doc:
+    """Make the Doc of a pair of texts, for `nlp.pipe` or an Example.
+
+    nlp (Language): The pipeline that will process it; the separator is that of its `segments`
+        component, if it has one.
+    a (str): The first text (segment A): a sentence, a premise, a question.
+    b (str): The second text (segment B).
+    RETURNS (Doc): A tokenised Doc of both, with the two spans in `doc.spans["segments"]`.
+    RAISES: ValueError if `a` holds a separator other than blank lines.
+
+    Blank around the texts and blank lines inside `a` are made one newline, which BERT reads as
+    any other whitespace.
+    """
+    separator = _separator_of(nlp)
+    a, b = a.strip(), b.strip()
+    if separator in a:
+        a = re.sub(r"\s*\n\s*", "\n", a)
+    if separator in a:
+        raise ValueError(
+            f"The first text of the pair holds the separator {separator!r}: {a[:80]!r}. "
+            f"Give the 'segments' component a separator that the texts do not use."
+        )
+    doc = nlp.make_doc(a + separator + b)
+    mark_segments(doc, separator)
+    return doc
+
+
+def mark_segments(doc: Doc, separator: str = SEPARATOR) -> bool:
+    """Set `doc.spans["segments"]` from the first separator in the text. In place.
+
+    doc (Doc): The Doc.
+    separator (str): What stands between the two texts.
+    RETURNS (bool): Whether the text holds a separator; if not, nothing is set.
+    """
+    place = doc.text.find(separator)
+    if place < 0:
+        return False
+    starts = [token.idx for token in doc]
+    end_of_a = sum(1 for start in starts if start < place)
+    start_of_b = sum(1 for start in starts if start < place + len(separator))
+    doc.spans[SPANS_KEY] = [doc[:end_of_a], doc[start_of_b:]]
+    return True
+
+
+def split_character(doc: Doc) -> Optional[int]:
+    """Where segment B of a pair starts.
+
+    doc (Doc): A Doc.
+    RETURNS (Optional[int]): The first character of segment B, or None if the Doc is no pair.
+    RAISES: ValueError if `doc.spans["segments"]` does not hold two spans in order.
+    """
+    if SPANS_KEY not in doc.spans:
+        return None
+    spans = doc.spans[SPANS_KEY]
+    if len(spans) == 0:
+        return None
+    if len(spans) != 2 or spans[0].end > spans[1].start:
+        found = ", ".join(f"[{span.start}:{span.end}]" for span in spans)
+        raise ValueError(
+            f'doc.spans["{SPANS_KEY}"] of the Doc {doc.text[:60]!r} holds {found}, but two spans '
+            f"were expected, the second after the first. Use spacy_bert.make_pair."
+        )
+    second = spans[1]
+    return doc[second.start].idx if second.start < len(doc) else len(doc.text)
+
+
+def _separator_of(nlp: "Language") -> str:
+    for _, pipe in nlp.pipeline:
+        separator = getattr(pipe, "separator", None)
+        if isinstance(separator, str) and hasattr(pipe, "marks_segments"):
+            return separator
+    return SEPARATOR
