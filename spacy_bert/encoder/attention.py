@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .dropout import dropout as drop
+
 
 class LengthGroup(NamedTuple):
     """Neighbouring sequences of equal length: a dense block that needs neither padding nor mask.
@@ -49,6 +51,8 @@ def self_attention(
     dropout (float): Dropout on the attention probabilities.
     RETURNS (Tensor): Attended values, shape (R, H * D).
     """
+    if not groups:
+        return qkv[:, : qkv.shape[1] // 3]  # an empty batch
     # One split for all groups: its gradient is one concatenation, where the gradient of a slice is
     # a zero-filled copy of the whole batch, for every group.
     blocks = [
@@ -65,7 +69,7 @@ def _attend(qkv: Tensor, dropout: float) -> Tensor:
         # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
         # that are masked out whole, which packed rows never have.
         weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
-        block = torch.matmul(F.dropout(torch.softmax(weights, dim=-1), dropout), value)
+        block = torch.matmul(drop(torch.softmax(weights, dim=-1), dropout), value)
     else:
         block = F.scaled_dot_product_attention(query, key, value)
     return block.transpose(1, 2).reshape(qkv.shape[0] * qkv.shape[1], -1)

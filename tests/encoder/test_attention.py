@@ -1,0 +1,96 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_bert.encoder.attention import LengthGroup, length_groups, self_attention
+
+
+def by_the_book(qkv, lengths, heads):
+    """softmax(q k' / sqrt(d)) v, one sequence and one head at a time."""
+    width = qkv.shape[1] // 3
+    size = width // heads
+    out = torch.zeros(len(qkv), width, dtype=qkv.dtype)
+    start = 0
+    for length in lengths:
+        rows = slice(start, start + length)
+        for head in range(heads):
+            columns = slice(head * size, (head + 1) * size)
+            query, key, value = (part[rows, columns] for part in qkv.split(width, dim=1))
+            scores = query @ key.T / math.sqrt(size)
+            out[rows, columns] = torch.softmax(scores, dim=1) @ value
+        start += length
+    return out
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 4), max_size=12))
+def test_groups_cover_the_rows(lengths):
+    """Catches groups that leave out, repeat or shift rows, or that miss a neighbour of the same
+    length, for any order of lengths."""
+    groups = length_groups(lengths)
+    assert [g.length for g in groups for _ in range(g.n_seqs)] == lengths
+    start = 0
+    for group in groups:
+        assert group.start == start
+        start += group.n_seqs * group.length
+    assert start == sum(lengths)
+    assert all(a.length != b.length for a, b in zip(groups, groups[1:]))
+
+
+def test_groups_are_runs():
+    """Catches the loss of grouping: one group a sequence gives the same numbers, only slower."""
+    assert length_groups([3, 3, 2, 3]) == [
+        LengthGroup(0, 2, 3),
+        LengthGroup(6, 1, 2),
+        LengthGroup(8, 1, 3),
+    ]
+
+
+@pytest.mark.parametrize("lengths", [[1], [7], [3, 3, 3], [1, 5, 5, 2, 9, 1]])
+@pytest.mark.parametrize("heads", [1, 4])
+def test_equals_the_formula(lengths, heads):
+    """Catches a wrong scale, heads or q, k, v mixed up, and sequences that see each other."""
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(lengths), 3 * 8, dtype=torch.float64)
+    attended = self_attention(qkv, length_groups(lengths), heads=heads)
+    torch.testing.assert_close(attended, by_the_book(qkv, lengths, heads), rtol=0, atol=1e-12)
+
+
+def test_long_sequences_equal_the_formula():
+    """Catches an error of a kernel that is chosen for long sequences only."""
+    torch.manual_seed(0)
+    lengths = [300, 512]
+    qkv = torch.randn(sum(lengths), 3 * 64)
+    attended = self_attention(qkv, length_groups(lengths), heads=2)
+    torch.testing.assert_close(attended, by_the_book(qkv, lengths, 2), rtol=0, atol=1e-5)
+
+
+def test_gradient():
+    """Catches a gradient that is not that of the values, by finite differences."""
+    torch.manual_seed(0)
+    groups = length_groups([2, 2, 3])
+    qkv = torch.randn(7, 12, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: self_attention(x, groups, heads=2), (qkv,))
+
+
+def test_empty_batch():
+    """Catches a crash where there is nothing to attend to."""
+    qkv = torch.zeros(0, 12, requires_grad=True)
+    attended = self_attention(qkv, [], heads=2)
+    assert attended.shape == (0, 4)
+    attended.sum().backward()
+
+
+def test_dropout_is_on_the_probabilities():
+    """Catches dropout that does nothing, or drops values rather than probabilities: with all values
+    one, each output is a sum of kept probabilities, and its mean over many stays one."""
+    torch.manual_seed(0)
+    qkv = torch.cat([torch.zeros(2000, 16), torch.ones(2000, 8)], dim=1)
+    attended = self_attention(qkv, length_groups([10] * 200), heads=2, dropout=0.5)
+    steps = attended * 5  # each of ten probabilities is 0.1, and 0.2 where it is kept
+    torch.testing.assert_close(steps, steps.round())
+    assert len(steps.round().unique()) > 5
+    assert attended.mean().item() == pytest.approx(1.0, abs=0.02)
