@@ -90,9 +90,7 @@ class BertEncoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.gradient_checkpointing = False
 
-    def forward(
-        self, pieces: PackedPieces, *, hidden_states: Optional[list] = None
-    ) -> Tensor:
+    def forward(self, pieces: PackedPieces, *, hidden_states: Optional[list] = None) -> Tensor:
         """Encode a batch.
 
         pieces (PackedPieces): The sequences, [CLS] and [SEP] included.

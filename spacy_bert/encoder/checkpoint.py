@@ -231,8 +231,8 @@ def save_checkpoint(path: Union[str, Path], checkpoint: Checkpoint) -> None:
     it, or the class for the parts that are there. Parts that are absent are not written.
 
     All files are on the disk before the first gets its final name. A new directory appears in one
-    step; in one that exists the files are replaced one by one, the weights last, and files that do
-    not belong to a checkpoint stay.
+    step; in one that exists the files are replaced one by one, and those that do not belong to a
+    checkpoint stay.
 
     path (Union[str, Path]): The directory, made if need be.
     checkpoint (Checkpoint): What to write; without a tokenizer, no vocabulary.
@@ -286,8 +286,8 @@ def _locate(path_or_hub_id: Union[str, Path], revision: Optional[str]) -> Path:
         raise NotADirectoryError(
             f"{path} is a file, but a checkpoint is a directory with {FORM}. Give the directory."
         )
-    # Only what cannot be meant as a path goes to the network: who mistypes a directory must read
-    # that it is missing, and never be given a stranger's files of that name.
+    # What can only be a path never goes to the network: who mistypes a directory must read that it
+    # is missing, and not be given a stranger's files of that name.
     if isinstance(path_or_hub_id, Path) or not HUB_ID.fullmatch(path_or_hub_id):
         raise FileNotFoundError(
             f"There is no directory {path} (looked from {Path.cwd()}). Give a directory with "
@@ -384,7 +384,7 @@ def _read_file(path: Path) -> Dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         # The format of torch before 1.6, no zip archive, cannot be mapped into memory.
         mmap = zipfile.is_zipfile(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -494,9 +494,7 @@ def _to_theirs(checkpoint: Checkpoint) -> Dict[str, Tensor]:
     tensors = {}
     for entry in wanted:
         tensor = checkpoint.weights[entry.ours].detach().to("cpu", torch.float32).contiguous()
-        for name, rows in zip(entry.theirs, tensor.chunk(len(entry.theirs))):
-            # safetensors refuses tensors that share memory
-            rows = rows.clone() if len(entry.theirs) > 1 else rows
+        for name, rows in zip(entry.theirs, tensor.chunk(len(entry.theirs)), strict=True):
             tensors[name[len("bert.") :] if bare else name] = rows
     return tensors
 
@@ -554,7 +552,7 @@ def _publish(temporary: Path, path: Path) -> None:
     if not path.exists():
         temporary.rename(path)
     else:
-        names = sorted((p.name for p in temporary.iterdir()), key=lambda name: name == SAFETENSORS)
+        names = {file.name for file in temporary.iterdir()}
         if VOCABULARY[0] in names:  # what no new file replaces would be added to the new vocabulary
             (path / "added_tokens.json").unlink(missing_ok=True)
         for name in names:
@@ -589,7 +587,7 @@ def _os_error(error: Exception) -> Tuple[int, str]:
     """Number and text of an error of the system, which safetensors has in its message only."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno, error.strerror or str(error)
-    number = re.search(r"\(os error (\d+)\)", str(error))
+    number = re.search(r"(?:os error |code: )(\d+)", str(error))
     return (int(number[1]), os.strerror(int(number[1]))) if number else (errno.EIO, str(error))
 
 

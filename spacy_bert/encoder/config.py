@@ -66,7 +66,9 @@ class BertConfig:
                     f"BERT config: {field.name} is {value!r}, but it must be a positive integer."
                 )
             if field.type is float and not isinstance(value, (int, float)):
-                raise ValueError(f"BERT config: {field.name} is {value!r}, but it must be a number.")
+                raise ValueError(
+                    f"BERT config: {field.name} is {value!r}, but it must be a number."
+                )
         if self.width % self.heads:
             raise ValueError(
                 f"BERT config: width {self.width} cannot be divided among {self.heads} heads. "

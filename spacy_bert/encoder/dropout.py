@@ -24,6 +24,8 @@ def dropout(rows: Tensor, rate: float) -> Tensor:
         return F.dropout(rows, rate)
     dropped = round(rate * STEPS)
     draws = torch.randint(-(2**63), 2**63 - 1, ((rows.numel() + 3) // 4,), dtype=torch.int64)
-    bits = draws.view(torch.int16)[: rows.numel()].view(rows.shape)  # uniform in [-STEPS/2, STEPS/2)
+    bits = draws.view(torch.int16)[: rows.numel()].view(
+        rows.shape
+    )  # uniform in [-STEPS/2, STEPS/2)
     kept = (bits >= dropped - STEPS // 2).to(rows.dtype)
     return rows * kept.mul_(STEPS / (STEPS - dropped))

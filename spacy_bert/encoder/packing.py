@@ -1,8 +1,8 @@
 """Batches of sequences without padding: the rows of all sequences, one after another.
 
-    ids        [CLS] a b [SEP] [CLS] c d e f [SEP]
-    positions    0   1 2   3     0   1 2 3 4   5
-    cu_seqlens   0               4                 10
+ids        [CLS] a b [SEP] [CLS] c d e f [SEP]
+positions    0   1 2   3     0   1 2 3 4   5
+cu_seqlens   0               4                 10
 """
 
 from typing import List, NamedTuple, Optional, Sequence
@@ -40,7 +40,7 @@ class PackedPieces(NamedTuple):
         RETURNS (PackedPieces): The same batch there."""
         if self.ids.device == device:
             return self
-        # Only towards an accelerator: a copy to the host that nobody waits for may be read too early.
+        # Not towards the host: a copy that nobody waits for may be read too early there.
         fast = torch.device(device).type != "cpu"
         return self._replace(
             ids=self.ids.to(device, non_blocking=fast),
@@ -70,7 +70,9 @@ def pack(
     )
 
 
-def pack_rows(ids: np.ndarray, type_ids: Optional[np.ndarray], lengths: Sequence[int]) -> PackedPieces:
+def pack_rows(
+    ids: np.ndarray, type_ids: Optional[np.ndarray], lengths: Sequence[int]
+) -> PackedPieces:
     """Make a batch of rows that are concatenated already.
 
     ids (np.ndarray): Piece ids, shape (n_rows,).

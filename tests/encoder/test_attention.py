@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -37,7 +38,7 @@ def test_groups_cover_the_rows(lengths):
         assert group.start == start
         start += group.n_seqs * group.length
     assert start == sum(lengths)
-    assert all(a.length != b.length for a, b in zip(groups, groups[1:]))
+    assert all(a.length != b.length for a, b in itertools.pairwise(groups))
 
 
 def test_groups_are_runs():

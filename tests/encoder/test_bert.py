@@ -69,7 +69,7 @@ def test_hidden_states(make_hf, via_disk, make_encoder, make_batch):
         ).hidden_states
         last = ours(batch.pieces, hidden_states=states)
     assert len(states) == len(expected) == 4
-    for rows, padded in zip(states, expected):
+    for rows, padded in zip(states, expected, strict=True):
         assert difference(rows, padded, batch.mask) <= 1e-5
     assert states[-1] is last
 
@@ -87,7 +87,7 @@ def test_real_checkpoint(real_checkpoint, real_path, make_encoder, texts):
     assert max(map(len, sequences)) == 512 and min(map(len, sequences)) == 3
     pieces = pack(sequences)
     with torch.no_grad():
-        for ids, rows in zip(sequences, unpack(ours(pieces), pieces)):
+        for ids, rows in zip(sequences, unpack(ours(pieces), pieces), strict=True):
             expected = theirs(torch.from_numpy(ids)[None]).last_hidden_state[0]
             assert (rows - expected).abs().max() <= 1e-5
 
@@ -193,7 +193,7 @@ def test_gradient_checkpointing(tiny_config, make_batch, monkeypatch):
         encoder(pieces).square().sum().backward()
         grads[recompute] = [p.grad.clone() for p in encoder.parameters()]
         assert len(runs) == (2 if recompute else 1) * tiny_config.depth
-    for a, b in zip(grads[False], grads[True]):
+    for a, b in zip(grads[False], grads[True], strict=True):
         torch.testing.assert_close(a, b)
     torch.manual_seed(8)
     encoder.zero_grad()

@@ -56,7 +56,7 @@ def test_pack_rows_is_pack():
     """Catches two ways to the same batch that differ."""
     ids, types = [np.array([5, 6, 7]), np.array([8])], [np.array([0, 0, 1]), np.array([1])]
     rows = pack_rows(np.concatenate(ids), np.concatenate(types), [3, 1])
-    for a, b in zip(pack(ids, types), rows):
+    for a, b in zip(pack(ids, types), rows, strict=True):
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
