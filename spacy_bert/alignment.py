@@ -14,7 +14,8 @@ import numpy as np
 
 
 class Alignment(NamedTuple):
-    """For every token the run of pieces that overlap it.
+    """For every token the run of pieces from the first that overlaps it to the last. (A piece inside
+    its left neighbour could be in a run without overlapping; no tokenizer of ours makes such.)
 
     starts (np.ndarray): First piece of each token, shape (n_tokens,), int64.
     counts (np.ndarray): Number of its pieces, shape (n_tokens,), int64; 0 where no piece overlaps.
@@ -34,9 +35,7 @@ class Alignment(NamedTuple):
         return tokens, np.repeat(self.starts, self.counts) + within
 
 
-def align(
-    piece_offsets: np.ndarray, token_starts: np.ndarray, token_ends: np.ndarray
-) -> Alignment:
+def align(piece_offsets: np.ndarray, token_starts: np.ndarray, token_ends: np.ndarray) -> Alignment:
     """Find the pieces of every token by their places in the text.
 
     piece_offsets (np.ndarray): Start and end character of each piece, shape (n_pieces, 2), in order of the text.

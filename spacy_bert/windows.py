@@ -1,9 +1,9 @@
 """Pieces -> overlapping windows, each with its own [CLS] and [SEP]. Pure arrays.
 
     pieces     0 1 2 3 4 5 6 7 8 9          capacity 6, stride 3
-    window 0   0 1 2 3 4 5                  read: 0 1 2 3 (4)
-    window 1         3 4 5 6 7 8            read:         4 5 6 (7)
-    window 2               6 7 8 9          read:               7 8 9
+    window 0   0 1 2 3 4 5                  read:  0 1 2 3 4
+    window 1         3 4 5 6 7 8            read:            5 6 7
+    window 2               6 7 8 9          read:                  8 9
 
 Each piece is read from the window in which its narrower side has the widest context (the rule the
 paper's code uses for SQuAD), which cuts every overlap in the middle. Of a pair, segment A stands
@@ -73,7 +73,7 @@ def split_windows(
         return _stride(0, n_pieces, single, stride, None)
     own: List[Window] = []
     context = min(split, (max_length - 3) // 2)
-    if split + (n_pieces - split) <= max_length - 3:  # the whole pair fits
+    if n_pieces <= max_length - 3:  # the whole pair fits
         context = split
     if context < split:
         own = _stride(0, split, single, stride, None)

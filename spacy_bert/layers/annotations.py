@@ -7,7 +7,7 @@
 Only strings, numbers and arrays, so that Doc.to_bytes, DocBin and pickling carry them along.
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, cast
 
 from spacy.tokens import Doc
 from thinc.types import Floats1d, Floats2d
@@ -34,10 +34,10 @@ def annotate(
             # The vectors of another encoder stay readable, under its own name.
             data["encoders"][owner].setdefault("tokens", doc.tensor)
         data["tensor"] = name
-        doc.tensor = tokens
+        doc.tensor = tokens  # type: ignore[assignment]
         # spaCy caches these on the Doc and does not see that the tensor is a new one
-        doc.vector = None
-        doc.vector_norm = None
+        doc.vector = None  # type: ignore[assignment]
+        doc.vector_norm = None  # type: ignore[assignment]
     elif owner == name:
         data["tensor"] = None
     if keep or not set_tensor:
@@ -88,8 +88,10 @@ def tokens_of(doc: Doc, name: str, width: int) -> Optional[Floats2d]:
         # Something else may have replaced the tensor since.
         tensor = doc.tensor
         if tensor.ndim == 2 and tensor.shape == (len(doc), width):
-            return tensor
-    return values.get("tokens")
+            return cast(Floats2d, tensor)
+    tokens = values.get("tokens")
+    # spaCy's retokenizer keeps doc.tensor in step with the tokens, but not these.
+    return tokens if tokens is not None and tokens.shape == (len(doc), width) else None
 
 
 def pooled_of(doc: Doc, name: str, pooling: str) -> Optional[Floats1d]:

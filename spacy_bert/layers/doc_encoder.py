@@ -4,7 +4,7 @@ Legend: W width of a vector.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
 import torch
@@ -80,9 +80,9 @@ class DocEncoder(nn.Module):
                     chosen = chosen * _to(weight, rows)[:, None]
                 results[name] = results[name].index_add_(0, _to(target, rows), chosen)
         if "max" in results:
-            chosen = rows[_to(part.pool_rows, rows)]
-            target = _to(part.pool_docs, rows)
-            results["max"] = results["max"].index_reduce(0, target, chosen, "amax")
+            chosen, docs = rows[_to(part.pool_rows, rows)], _to(part.pool_docs, rows)
+            places = docs[:, None].expand_as(chosen)
+            results["max"] = results["max"].scatter_reduce(0, places, chosen, "amax")
 
 
 def _to(array: np.ndarray, like: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def init(
     Y: Optional[DocVectors] = None,
 ) -> None:
     """RAISES: ValueError if no checkpoint was loaded: there is nothing to initialise from."""
-    if not model.shims[0].is_loaded:
+    if not is_loaded(model):
         raise ValueError(NOT_LOADED)
 
 
@@ -160,10 +160,10 @@ def forward(
 ) -> Tuple[DocVectors, Callable]:
     """batch (WindowBatch): The windows.
     RETURNS (Tuple[DocVectors, Callable]): The vectors, and a callback that takes DocGradients."""
-    shim: BertShim = model.shims[0]
+    shim = shim_of(model)
     inputs = ArgsKwargs(args=(batch, tuple(model.attrs["poolings"])), kwargs={})
     results, backprop_torch = shim(inputs, is_train)
-    xp_results = {name: torch2xp(tensor.detach()) for name, tensor in results.items()}
+    xp_results = {n: cast(Floats2d, torch2xp(tensor.detach())) for n, tensor in results.items()}
     vectors = DocVectors(
         pieces=batch.docs,
         tokens=_split(xp_results.pop("tokens"), batch.token_lengths),
@@ -171,6 +171,8 @@ def forward(
     )
 
     def backprop(gradients: DocGradients) -> list:
+        if not batch.docs:
+            return []
         tensors, grads = [], []
         if gradients.tokens is not None:
             tensors.append(results["tokens"])
@@ -206,10 +208,16 @@ def has_encoder(model: Model) -> bool:
     return any(node.name == "doc-encoder" for node in model.walk())
 
 
+def shim_of(model: Model) -> BertShim:
+    """model (Model): A model with a BERT in it.
+    RETURNS (BertShim): What runs its network."""
+    return cast(BertShim, find_part(model, "doc-encoder").shims[0])
+
+
 def is_loaded(model: Model) -> bool:
     """model (Model): A model with a BERT in it.
     RETURNS (bool): Whether it has weights."""
-    return find_part(model, "doc-encoder").shims[0].is_loaded
+    return shim_of(model).is_loaded
 
 
 def load_weights(model: Model, checkpoint: Checkpoint) -> None:
@@ -250,7 +258,7 @@ def randomize_weights(model: Model, tokenizer: WordPieceTokenizer) -> None:
 
 def _empty_network(encoder: Model) -> DocEncoder:
     """The layer's network with memory for its weights on the device in use."""
-    shim: BertShim = encoder.shims[0]
+    shim = shim_of(encoder)
     network: DocEncoder = shim._model
     network.to_empty(device=shim.target_device())
     return network
@@ -291,4 +299,3 @@ def check_sizes(config: BertConfig, checkpoint: Checkpoint) -> None:
             f"{'; '.join(wrong)}. Put the checkpoint's sizes into the section of the encoder's "
             f"model (`python -m spacy_bert init-config` writes them)."
         )
-

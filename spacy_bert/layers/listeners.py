@@ -4,7 +4,9 @@ In training they are handed the SharedBatch of their encoder; otherwise they rea
 left on the Docs. A head whose encoder did not run gets an error, never zeros.
 """
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+import copy
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from spacy.errors import Errors
 from spacy.tokens import Doc
@@ -13,7 +15,7 @@ from thinc.types import Floats2d
 
 from .annotations import pooled_of, tokens_of
 from .doc_encoder import check_pooling
-from .shared_batch import SharedBatch
+from .shared_batch import SharedBatch, check_finite
 
 
 class BertListenerModel(Model):
@@ -24,11 +26,14 @@ class BertListenerModel(Model):
     upstream (str): Name of the encoder's component, or "*" for the nearest one before.
     width (int): Width of the encoder's vectors.
     grad_factor (float): Factor on the gradient that is sent to the encoder; 0 for none.
+    RAISES: ValueError for a factor that is negative or not finite.
     """
 
     def __init__(
         self, name: str, forward: Callable, *, upstream: str, width: int, grad_factor: float
     ) -> None:
+        if not 0.0 <= grad_factor < float("inf"):
+            raise ValueError(f"grad_factor is {grad_factor}, but it must be 0 (send none) or more.")
         super().__init__(name, forward, init=remember_sample, dims={"nO": width})
         self.upstream = upstream
         self.grad_factor = grad_factor
@@ -36,11 +41,6 @@ class BertListenerModel(Model):
         self.encoder: Optional[str] = None if upstream == "*" else upstream
         self.batch: Optional[SharedBatch] = None
         self.sample: Sequence[Doc] = ()
-
-    def listens_to(self, name: str) -> bool:
-        """name (str): A component's name.
-        RETURNS (bool): Whether this listener can listen to it."""
-        return self.upstream in ("*", name)
 
     def link(self, name: str, width: int) -> None:
         """Learn who the encoder is; initialisation is over when this happens.
@@ -75,6 +75,21 @@ class BertListenerModel(Model):
         RETURNS (bool): Whether it is one of those that the model is being initialised with."""
         return any(doc is other for other in self.sample)
 
+    def _copy(self, seen: Optional[Dict[int, Any]] = None) -> "BertListenerModel":
+        # Thinc's own makes a bare Model of any subclass.
+        copied = copy.copy(self)
+        with Model.global_id_lock:
+            Model.global_id += 1
+            copied.id = Model.global_id
+        copied._dims, copied._attrs = dict(self._dims), copy.deepcopy(self._attrs)
+        copied.receive(None)
+        return copied
+
+    def end_initialization(self, docs: Sequence[Doc]) -> None:
+        """docs (Sequence[Doc]): The Docs to answer for; if others are among them, initialisation is over."""
+        if self.sample and not all(self.is_sample(doc) for doc in docs):
+            self.sample = ()
+
     def missing(self, doc: Doc, what: str) -> ValueError:
         """doc (Doc): A Doc without vectors.
         what (str): What it lacks.
@@ -105,6 +120,7 @@ def forward_tokens(
     batch = model.pending(docs, is_train)
     if batch is not None:
         return batch.read_tokens(docs, model.id, model.grad_factor)
+    model.end_initialization(docs)
     width = model.get_dim("nO")
     outputs = []
     for doc in docs:
@@ -114,7 +130,7 @@ def forward_tokens(
                 raise model.missing(doc, "token vectors")
             tokens = model.ops.alloc2f(len(doc), width)
         outputs.append(model.ops.asarray2f(tokens))
-    return outputs, no_gradient
+    return outputs, partial(no_gradient, docs)
 
 
 class PooledListenerModel(BertListenerModel):
@@ -142,6 +158,7 @@ def forward_pooled(
     batch = model.pending(docs, is_train)
     if batch is not None:
         return batch.read_pooled(docs, model.pooling, model.id, model.grad_factor)
+    model.end_initialization(docs)
     outputs = model.ops.alloc2f(len(docs), model.get_dim("nO"))
     for i, doc in enumerate(docs):
         vector = pooled_of(doc, model.encoder or "*", model.pooling)
@@ -149,7 +166,7 @@ def forward_pooled(
             outputs[i] = model.ops.asarray1f(vector)
         elif not model.is_sample(doc):
             raise model.missing(doc, f"{model.pooling!r} vector")
-    return outputs, no_gradient
+    return outputs, partial(no_gradient, docs)
 
 
 def remember_sample(model: Any, X: Optional[Sequence[Doc]] = None, Y: Any = None) -> None:
@@ -159,6 +176,8 @@ def remember_sample(model: Any, X: Optional[Sequence[Doc]] = None, Y: Any = None
     model.sample = tuple(X) if X is not None else ()
 
 
-def no_gradient(gradient: Any) -> list:
-    """The end of the line for a gradient: the vectors came from annotations."""
+def no_gradient(docs: Sequence[Doc], gradient: Any) -> list:
+    """The end of the line for a gradient: the vectors came from annotations. That it is finite
+    matters to the head all the same, which is not stepped before its listener has answered."""
+    check_finite(gradient if isinstance(gradient, list) else [gradient], docs)
     return []

@@ -4,7 +4,7 @@ A Thinc optimizer, so that spaCy's training loop and stock heads can use it; the
 as a whole by torch's fused AdamW, clipped by the norm of all its gradients together.
 """
 
-from typing import Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple, cast
 
 import torch
 from thinc.optimizers import FloatOrSeq, Optimizer
@@ -13,6 +13,9 @@ from thinc.util import torch2xp
 from torch import nn
 
 from ..encoder.parameters import parameter_groups
+
+if TYPE_CHECKING:
+    from .doc_encoder import DocEncoder
 
 
 class AdamW(Optimizer):
@@ -33,7 +36,7 @@ class AdamW(Optimizer):
         self,
         learn_rate: FloatOrSeq = 5e-5,
         *,
-        heads_scale: float = 10.0,
+        heads_scale: float = 5.0,
         layer_decay: float = 1.0,
         weight_decay: float = 0.01,
         beta1: float = 0.9,
@@ -42,13 +45,18 @@ class AdamW(Optimizer):
         grad_clip: float = 1.0,
         use_averages: bool = False,
     ) -> None:
-        for name, value, low in (
-            ("heads_scale", heads_scale, 0.0),
-            ("weight_decay", weight_decay, 0.0),
-            ("grad_clip", grad_clip, 0.0),
+        for name, value in (
+            ("heads_scale", heads_scale),
+            ("weight_decay", weight_decay),
+            ("grad_clip", grad_clip),
+            ("learn_rate", learn_rate),
         ):
-            if not value >= low:
-                raise ValueError(f"{name} is {value}, but it must not be negative.")
+            if isinstance(value, (int, float)) and not 0.0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}, but it must be finite and not negative.")
+        # Thinc makes plain descent, or an error within a step, of a beta that is 0.
+        for name, value in (("beta1", beta1), ("beta2", beta2), ("eps", eps)):
+            if not 0.0 < value < 1.0:
+                raise ValueError(f"{name} is {value}, but it must be between 0 and 1.")
         if not 0.0 < layer_decay <= 1.0:
             raise ValueError(f"layer_decay is {layer_decay}, but it must be in (0, 1].")
         super().__init__(
@@ -84,7 +92,7 @@ class AdamW(Optimizer):
         """
         if gradient.size and not bool(abs(gradient).max() < float("inf")):
             raise FloatingPointError(
-                f"The gradient of {key[1]!r} (model {key[0]}) is not finite. Nothing was stepped. "
+                f"The gradient of {key[1]!r} (model {key[0]}) is not finite. It was not stepped. "
                 f"Use a lower learning rate, or look for broken examples in the batch."
             )
         scale = self.heads_scale * lr_scale
@@ -92,11 +100,22 @@ class AdamW(Optimizer):
             weights *= 1.0 - scale * self.learn_rate * self.weight_decay
         return super().__call__(key, weights, gradient, lr_scale=scale)
 
-    def step_module(self, key: int, module: nn.Module) -> None:
+    def _adam(
+        self, ops: Any, weights: Any, gradient: Any, lr_scale: float, key: Any, nr_upd: int
+    ) -> Any:
+        # Thinc adds eps before it corrects the second moment's bias, Kingma and Ba's algorithm and
+        # torch after: in the first steps that is a much greater eps.
+        eps, self.eps = self.eps, self.eps * (1.0 - self.b2**nr_upd) ** 0.5
+        try:
+            return super()._adam(ops, weights, gradient, lr_scale, key, nr_upd)
+        finally:
+            self.eps = eps
+
+    def step_module(self, key: int, module: "DocEncoder") -> None:
         """Clip and step all parameters of an encoder together. The caller clears the gradients.
 
         key (int): Identifies the module from step to step.
-        module (nn.Module): Has a BertEncoder as `module.encoder`.
+        module (DocEncoder): The encoder with its pooler.
         RAISES: FloatingPointError before the step if a gradient is not finite.
         """
         gradients = check_finite_gradients(module)
@@ -112,7 +131,7 @@ class AdamW(Optimizer):
         if self.averages is not None:
             self._update_averages(key, module)
 
-    def _stepper(self, key: int, module: nn.Module) -> torch.optim.AdamW:
+    def _stepper(self, key: int, module: "DocEncoder") -> torch.optim.AdamW:
         """The fused optimizer of a module, made anew if its parameters are not the ones it knows."""
         stepper = self._modules.get(key)
         parameters = {id(p) for p in module.parameters() if p.requires_grad}
@@ -141,7 +160,7 @@ class AdamW(Optimizer):
         # Thinc's decay: fast at first, so that the initial weights are forgotten
         decay = min((1.0 + count) / (10.0 + count), 0.9999)
         for name, parameter in module.named_parameters():
-            value = torch2xp(parameter.detach())
+            value = cast(FloatsXd, torch2xp(parameter.detach()))
             if (key, name) not in self.averages:
                 self.averages[(key, name)] = value.copy()
             else:
@@ -154,10 +173,10 @@ def check_finite_gradients(module: nn.Module) -> List[torch.Tensor]:
     RETURNS (List[torch.Tensor]): Its gradients.
     RAISES: FloatingPointError if one of them holds a NaN or an infinity."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    if gradients and not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients, foreach=True))):
+    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    if not bool(torch.isfinite(norm)):
         raise FloatingPointError(
             "The gradient of the encoder is not finite. Nothing was stepped. Use a lower "
             "learning rate, or look for broken examples in the batch."
         )
     return gradients
-

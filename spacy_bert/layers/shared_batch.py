@@ -8,7 +8,7 @@ The backward belongs to the encoder, not to the last listener: a listener may be
 gold annotation in this batch, and then never reports.
 """
 
-from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Type
 
 from spacy.tokens import Doc
 from thinc.api import Ops
@@ -22,7 +22,7 @@ class SharedBatch:
 
     docs (Sequence[Doc]): The Docs.
     vectors (DocVectors): What the encoder made of them.
-    backprop (Callable[[DocGradients], object]): The encoder's backward.
+    backprop (Callable[[Any], object]): The encoder's backward, which takes DocGradients.
     ops (Ops): For arrays of zeros.
     on_report (Callable[[], None]): Called after each gradient that arrives.
     """
@@ -31,7 +31,7 @@ class SharedBatch:
         self,
         docs: Sequence[Doc],
         vectors: DocVectors,
-        backprop: Callable[[DocGradients], object],
+        backprop: Callable[[Any], object],
         *,
         ops: Ops,
         on_report: Callable[[], None],
@@ -42,15 +42,27 @@ class SharedBatch:
         self.vectors = vectors
         self.ops = ops
         self.reported: Set[int] = set()
-        self._backprop: Optional[Callable[[DocGradients], object]] = backprop
+        # A listener may read several times before it answers: one that stands in a model twice does.
+        self._unanswered: Set[object] = set()
+        self._backprop: Optional[Callable[[Any], object]] = backprop
         self._on_report = on_report
         self._d_tokens: Optional[List[Floats2d]] = None
         self._d_pooled: Dict[str, Floats2d] = {}
+
+    def __reduce__(self) -> Tuple[Type[None], Tuple[()]]:
+        # It leads back to the weights that computed it: a pipeline that is copied or pickled in the
+        # middle of an update starts without, or its next update would send this one's gradient.
+        return type(None), ()
 
     @property
     def is_open(self) -> bool:
         """RETURNS (bool): Whether the backward pass is still to come."""
         return self._backprop is not None
+
+    def is_complete(self, readers: Set[int]) -> bool:
+        """readers (Set[int]): All who may read: the ids of listeners.
+        RETURNS (bool): Whether the gradient is complete: each has reported, and answered all that it read."""
+        return self.reported >= readers and not self._unanswered
 
     def covers(self, docs: Sequence[Doc]) -> bool:
         """docs (Sequence[Doc]): Some Docs.
@@ -65,14 +77,16 @@ class SharedBatch:
         grad_factor (float): Factor on its gradient.
         RETURNS (Tuple[List[Floats2d], Callable]): Token vectors of each Doc, and where their gradient goes."""
         places = [self.places[id(doc)] for doc in docs]
+        ticket = self._ticket()
 
         def backprop(gradients: List[Floats2d]) -> list:
-            self._check_open(gradients)
-            if self._d_tokens is None:
-                self._d_tokens = [self.ops.xp.zeros_like(tokens) for tokens in self.vectors.tokens]
-            for place, gradient in zip(places, gradients):
-                self._d_tokens[place] += _scaled(gradient, grad_factor)
-            self._report(reader)
+            self._check(gradients)
+            if grad_factor:
+                if self._d_tokens is None:
+                    self._d_tokens = [self.ops.xp.zeros_like(t) for t in self.vectors.tokens]
+                for place, gradient in zip(places, gradients):
+                    self._d_tokens[place] += _scaled(gradient, grad_factor)
+            self._report(reader, ticket)
             return []
 
         return [self.vectors.tokens[place] for place in places], backprop
@@ -86,17 +100,19 @@ class SharedBatch:
         grad_factor (float): Factor on its gradient.
         RETURNS (Tuple[Floats2d, Callable]): One vector a Doc, shape (n_docs, width), and where their gradient goes."""
         places = [self.places[id(doc)] for doc in docs]
+        ticket = self._ticket()
 
         def backprop(gradient: Floats2d) -> list:
-            self._check_open([gradient])
-            if pooling not in self._d_pooled:
-                self._d_pooled[pooling] = self.ops.xp.zeros_like(self.vectors.pooled[pooling])
-            self.ops.scatter_add(
-                self._d_pooled[pooling],
-                self.ops.asarray1i(places),
-                _scaled(gradient, grad_factor),
-            )
-            self._report(reader)
+            self._check([gradient])
+            if grad_factor:
+                if pooling not in self._d_pooled:
+                    self._d_pooled[pooling] = self.ops.xp.zeros_like(self.vectors.pooled[pooling])
+                self.ops.scatter_add(
+                    self._d_pooled[pooling],
+                    self.ops.asarray1i(places),
+                    _scaled(gradient, grad_factor),
+                )
+            self._report(reader, ticket)
             return []
 
         return self.vectors.pooled[pooling][places], backprop
@@ -104,37 +120,59 @@ class SharedBatch:
     def squared_gradient(self) -> float:
         """RETURNS (float): Sum of the squares of the gradient so far, which spaCy logs as an encoder's loss."""
         arrays = [*(self._d_tokens or []), *self._d_pooled.values()]
-        return float(sum(float((array**2).sum()) for array in arrays))
+        return sum((float((array.ravel() ** 2).sum()) for array in arrays), 0.0)
 
     def backward(self) -> None:
-        """Run the encoder's backward pass with the gradient so far, once; afterwards the batch is closed."""
+        """Run the encoder's backward pass with the gradient so far, once; afterwards the batch is
+        closed. Without a gradient (nobody reported, or only listeners whose factor is 0) nothing is
+        run, so that the encoder is not stepped: a step with a gradient of zero would decay it."""
         backprop, self._backprop = self._backprop, None
-        if backprop is not None and self.reported:
+        if backprop is not None and (self._d_tokens is not None or self._d_pooled):
             backprop(DocGradients(tokens=self._d_tokens, pooled=self._d_pooled))
 
-    def describe(self) -> str:
-        """RETURNS (str): What to call the batch in an error."""
-        texts = [repr(doc.text[:60]) for doc in self.docs[:3]]
-        more = f" and {len(self.docs) - 3} more" if len(self.docs) > 3 else ""
-        return f"the batch of {len(self.docs)} Docs that starts with {', '.join(texts)}{more}"
+    def _ticket(self) -> object:
+        ticket = object()
+        self._unanswered.add(ticket)
+        return ticket
 
-    def _report(self, reader: int) -> None:
+    def _report(self, reader: int, ticket: object) -> None:
+        self._unanswered.discard(ticket)
         self.reported.add(reader)
         self._on_report()
 
-    def _check_open(self, gradients: Sequence[Floats2d]) -> None:
+    def _check(self, gradients: Sequence[Floats2d]) -> None:
         if not self.is_open:
             raise ValueError(
-                f"A gradient arrived after the encoder's backward pass of {self.describe()}. "
+                f"A gradient arrived after the encoder's backward pass of {describe(self.docs)}. "
                 f"Call nlp.update, or update the encoder before each of its listeners."
             )
-        for gradient in gradients:
-            if gradient.size and not bool(abs(gradient).max() < float("inf")):
-                raise FloatingPointError(
-                    f"The loss of {self.describe()} is not finite: its gradient holds NaN or "
-                    f"infinity. Nothing was stepped. Use a lower learning rate, or look for "
-                    f"broken examples in the batch."
-                )
+        try:
+            check_finite(gradients, self.docs)
+        except FloatingPointError:
+            # What others reported of this batch is dropped with it.
+            self._backprop, self._d_tokens, self._d_pooled = None, None, {}
+            raise
+
+
+def check_finite(gradients: Sequence[Floats2d], docs: Sequence[Doc]) -> None:
+    """gradients (Sequence[Floats2d]): What a head sends back.
+    docs (Sequence[Doc]): The Docs that it was trained with.
+    RAISES: FloatingPointError if there is a NaN or an infinity among them."""
+    for gradient in gradients:
+        if gradient.size and not bool(abs(gradient).max() < float("inf")):
+            raise FloatingPointError(
+                f"The loss of {describe(docs)} is not finite: its gradient holds NaN or infinity. "
+                f"No step was taken with it. Use a lower learning rate, or look for broken "
+                f"examples in the batch."
+            )
+
+
+def describe(docs: Sequence[Doc]) -> str:
+    """docs (Sequence[Doc]): A batch.
+    RETURNS (str): What to call it in an error."""
+    texts = [repr(doc.text[:60]) for doc in docs[:3]]
+    more = f" and {len(docs) - 3} more" if len(docs) > 3 else ""
+    return f"the batch of {len(docs)} Docs that starts with {', '.join(texts)}{more}"
 
 
 def _scaled(gradient: Floats2d, factor: float) -> Floats2d:

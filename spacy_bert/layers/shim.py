@@ -5,18 +5,21 @@ every prediction (a race between threads), and looks its averages up under a key
 """
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
 
 import safetensors.torch
 import srsly
 import torch
 from thinc.api import Optimizer, PyTorchShim
 from thinc.shims.shim import Shim
-from thinc.types import ArgsKwargs
+from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 
+from .fork_guard import guard_forks
 from .optimizer import AdamW, check_finite_gradients
+
+guard_forks()
 
 
 class BertShim(PyTorchShim):
@@ -84,9 +87,9 @@ class BertShim(PyTorchShim):
     def _step_arrays(self, optimizer: Optimizer) -> None:
         for name, parameter in self._model.named_parameters():
             if parameter.grad is not None:
-                stepped, _ = optimizer(
-                    (self.id, name), torch2xp(parameter.data), torch2xp(parameter.grad)
-                )
+                weights = cast(FloatsXd, torch2xp(parameter.data))
+                gradient = cast(FloatsXd, torch2xp(parameter.grad))
+                stepped, _ = optimizer((self.id, name), weights, gradient)
                 # In place where the optimizer worked in place, else a copy.
                 parameter.data.copy_(xp2torch(stepped, device=parameter.device))
 
@@ -127,18 +130,22 @@ class BertShim(PyTorchShim):
         """RETURNS (bytes): The weights as safetensors; no weights if none are loaded."""
         state = b""
         if self.is_loaded:
-            tensors = {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}
+            tensors = {
+                k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()
+            }
             state = safetensors.torch.save(tensors)
         return srsly.msgpack_dumps({"config": self.cfg, "state": state})
 
     def from_bytes(self, bytes_data: bytes) -> "BertShim":
         """bytes_data (bytes): What `to_bytes` wrote.
-        RETURNS (BertShim): This shim with those weights.
+        RETURNS (BertShim): This shim with those weights; without weights, if none were loaded then.
         RAISES: ValueError if they are weights of another network."""
         message = srsly.msgpack_loads(bytes_data)
         self.cfg = message["config"]
         if message["state"]:
             self._load(message["state"])
+        else:
+            self._model.to("meta")
         return self
 
     def _load(self, data: bytes) -> None:

@@ -44,8 +44,6 @@ def serialize_tokenizer(_: TokenizerSlot, value: TokenizerSlot, name: str, model
 
 
 @deserialize_attr.register(TokenizerSlot)
-def deserialize_tokenizer(
-    _: TokenizerSlot, value: bytes, name: str, model: Model
-) -> TokenizerSlot:
+def deserialize_tokenizer(_: TokenizerSlot, value: bytes, name: str, model: Model) -> TokenizerSlot:
     """RETURNS (TokenizerSlot): What `serialize_tokenizer` wrote."""
     return TokenizerSlot(WordPieceTokenizer.from_bytes(value) if value else None)

@@ -132,6 +132,7 @@ def _pooled(model: Model[List[Doc], DocVectors], pooling: str) -> Model[List[Doc
 
 
 def _tokens(model: Model[List[Doc], DocVectors]) -> Model[List[Doc], List[Floats2d]]:
+    find_part(model, "doc-encoder").attrs["poolings"] = []
     return chain(model, take_tokens(model.get_dim("nO")))
 
 
@@ -172,4 +173,3 @@ def replace_listener_config(
             **own,
         }
     return {"@architectures": "spacy-bert.BertTok2Vec.v1", **own}
-

@@ -3,11 +3,17 @@
 from functools import partial
 from typing import List, Optional
 
-from spacy.ml.models.textcat import NEG_VALUE, resize_and_set_ref
+from spacy.ml.models.textcat import resize_and_set_ref
 from spacy.tokens import Doc
 from thinc.api import Dropout, Linear, Logistic, Model, Softmax, chain, resizable
 from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import Floats2d
+
+# The bias of a label that is added later: it starts as "no". spaCy's own, -5000, is out of reach of
+# any number of steps.
+NEW_LABEL = -10.0
+# Layers that give a vector a token, where one a Doc is needed.
+TOKEN_LAYERS = ("bert-listener", "take-tokens", "tok2vec-listener")
 
 
 def BertTextCat(
@@ -24,11 +30,19 @@ def BertTextCat(
     dropout (float): Dropout on the pooled vector; `[training] dropout` takes its place in training.
     nO (Optional[int]): Number of labels; inferred from the data if not given.
     RETURNS (Model[List[Doc], Floats2d]): Label probabilities, shape (n_docs, n_labels). Labels can be added later.
+    RAISES: ValueError if `tok2vec` gives a vector for each token.
     """
+    last: Model = tok2vec
+    while last.layers:
+        last = last.layers[-1]
+    if last.name in TOKEN_LAYERS:
+        raise ValueError(
+            f"The tok2vec of BertTextCat is {tok2vec.name!r}, which gives vectors of tokens, but one "
+            f"vector a Doc is needed. Use spacy-bert.BertPooledListener.v1 or BertPooled.v1."
+        )
     width = tok2vec.get_dim("nO")
     output_layer = Softmax(nO, width) if exclusive_classes else Linear(nO, width)
-    # A label that is added later starts as "no".
-    new_label = {"W": 0, "b": NEG_VALUE if exclusive_classes else 0}
+    new_label = {"W": 0.0, "b": NEW_LABEL if exclusive_classes else 0.0}
     resizable_layer: Model[Floats2d, Floats2d] = resizable(
         output_layer, resize_layer=partial(resize_linear_weighted, fill_defaults=new_label)
     )
