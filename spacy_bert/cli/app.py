@@ -1,0 +1,53 @@
+"""The command line, `python -m spacy_bert COMMAND`: one command a file, registered here."""
+
+import functools
+import sys
+from typing import Any, Callable
+
+import typer
+
+from .debug_pieces import debug_pieces
+from .info import info
+from .init_config import init_config
+
+app = typer.Typer(
+    name="spacy-bert",
+    help="BERT, native to spaCy: from raw text or a checkpoint to a pipeline.",
+    no_args_is_help=True,
+    add_completion=False,
+    # As spaCy's own command line, of which this is a part too.
+    rich_markup_mode=None,
+)
+
+
+def plainly(command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command say in one message what its user can set right, instead of a traceback.
+
+    command (Callable[..., None]): The command.
+    RETURNS (Callable[..., None]): The same; it exits with status 1 then.
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        # What the terminal's encoding lacks is shown as an escape.
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            command(*args, **kwargs)
+        except BrokenPipeError:  # `... | head`: typer knows what to do
+            raise
+        except (ValueError, OSError, ImportError) as error:
+            typer.secho(f"Error: {str(error).strip()}", fg="red", err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+app.command("init-config")(plainly(init_config))
+app.command("info")(plainly(info))
+app.command("debug-pieces")(plainly(debug_pieces))
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

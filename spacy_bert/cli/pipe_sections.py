@@ -1,0 +1,222 @@
+"""What each pipe of a training config consists of, as it stands in the file: one entry a pipe.
+
+To offer another pipe in `init-config`, add its sections to `HEADS`.
+"""
+
+from string import Template
+from typing import Dict
+
+
+class Sections(Template):
+    """A piece of a config with blanks to fill, such as %lang: "$" belongs to the config itself."""
+
+    delimiter = "%"
+
+
+# Finds the two texts of a pair before anything else reads the text.
+SEGMENTS = """\
+# Finds the two texts of a pair and marks them as BERT's segments A and B.
+[components.segments]
+factory = "segments"
+# What stands between the two; spacy_bert.make_pair puts it there. A text without it is no pair.
+separator = "\\n\\n"
+"""
+
+# The end of a head that reads a vector for each token: the mean of the token's pieces.
+TOKENS = """
+[components.%pipe.model.tok2vec]
+@architectures = "spacy-bert.BertListener.v1"
+width = ${components.bert.model.width}
+upstream = "bert"
+grad_factor = 1.0
+"""
+
+# The end of a head that reads one vector for the whole text.
+POOLED = """
+[components.%pipe.model.tok2vec]
+@architectures = "spacy-bert.BertPooledListener.v1"
+width = ${components.bert.model.width}
+# What stands for a text: "pooler", "cls", "mean" or "max".
+# %pooling here: %reason.
+pooling = %pooling
+upstream = "bert"
+grad_factor = 1.0
+"""
+
+NER = """\
+# Named entities, by spaCy's transition-based parser. Learns from doc.ents.
+[components.%pipe]
+factory = "%pipe"
+
+[components.%pipe.model]
+@architectures = "spacy.TransitionBasedParser.v2"
+state_type = "ner"
+extra_state_tokens = false
+hidden_width = 64
+maxout_pieces = 2
+use_upper = false
+nO = null
+"""
+
+PARSER = """\
+# Dependency trees and with them sentences. Learns from token.head and token.dep.
+[components.%pipe]
+factory = "%pipe"
+# Labels that are rarer than this become "dep" in training. Lower it if the texts are few.
+min_action_freq = 30
+
+[components.%pipe.model]
+@architectures = "spacy.TransitionBasedParser.v2"
+state_type = "parser"
+extra_state_tokens = false
+hidden_width = 128
+maxout_pieces = 3
+use_upper = false
+nO = null
+"""
+
+# A softmax over each token's vector; what it learns from, by pipe.
+TAGGER = """
+[components.%pipe.model]
+@architectures = "spacy.Tagger.v2"
+nO = null
+normalize = false
+"""
+
+TAG = """\
+# Part-of-speech tags. Learns from token.tag.
+[components.%pipe]
+factory = "%pipe"
+# Above 0: how much probability to spread over the other tags, against overconfidence.
+label_smoothing = 0.0
+"""
+
+MORPH = """\
+# Morphological features and coarse parts of speech. Learns from token.morph and token.pos.
+[components.%pipe]
+factory = "%pipe"
+label_smoothing = 0.0
+"""
+
+SENTENCES = """\
+# Sentence boundaries. Learns from token.is_sent_start.
+[components.%pipe]
+factory = "%pipe"
+"""
+
+LEMMAS = """\
+# Lemmas, by edit trees. Learns from token.lemma.
+[components.%pipe]
+factory = "%pipe"
+# What to take where no tree fits: "orth" (the token itself), "lemma" (what is there) or null.
+backoff = "orth"
+# Trees that are rarer than this are left out in training. Lower it if the texts are few.
+min_tree_freq = 3
+top_k = 1
+"""
+
+SPAN_KEY = """
+# Which spans it learns from and where it puts its own: doc.spans["sc"].
+spans_key = "sc"
+"""
+
+SUGGESTER = """
+# The spans among which it chooses: all of these lengths, in tokens.
+[components.%pipe.suggester]
+@misc = "spacy.ngram_suggester.v1"
+sizes = [1,2,3]
+"""
+
+SPAN_MODEL = """
+[components.%pipe.model]
+@architectures = "spacy.SpanCategorizer.v1"
+
+[components.%pipe.model.reducer]
+@layers = "spacy.mean_max_reducer.v1"
+hidden_size = 128
+"""
+
+SPANCAT = f"""\
+# Labelled spans that may overlap, several labels a span. Learns from doc.spans.
+[components.%pipe]
+factory = "%pipe"
+# From which probability on a label is given.
+threshold = 0.5
+max_positive = null{SPAN_KEY}{SUGGESTER}{SPAN_MODEL}
+[components.%pipe.model.scorer]
+@layers = "spacy.LinearLogistic.v1"
+nO = null
+nI = null
+"""
+
+SPANCAT_SINGLE = f"""\
+# Labelled spans that may overlap, one label a span. Learns from doc.spans.
+[components.%pipe]
+factory = "%pipe"
+# What the spans without a label count in training, of which there are far more.
+negative_weight = 1.0
+allow_overlap = true{SPAN_KEY}{SUGGESTER}{SPAN_MODEL}
+[components.%pipe.model.scorer]
+@layers = "Softmax.v2"
+nO = null
+nI = null
+"""
+
+SPAN_FINDER = f"""\
+# Spans without labels, by where they start and end. Learns from doc.spans.
+[components.%pipe]
+factory = "%pipe"
+# From which probability on a token is the start, or the end, of a span.
+threshold = 0.5
+# Longest and shortest span to predict, in tokens; null for no limit.
+max_length = 25
+min_length = null{SPAN_KEY}
+[components.%pipe.model]
+@architectures = "spacy.SpanFinder.v1"
+
+[components.%pipe.model.scorer]
+@layers = "spacy.LinearLogistic.v1"
+nO = 2
+nI = null
+"""
+
+TEXTCAT = """\
+# One label a text. Learns from doc.cats, where one label is 1.0 and all others are 0.0.
+[components.%pipe]
+factory = "%pipe"
+
+[components.%pipe.model]
+@architectures = "spacy-bert.BertTextCat.v1"
+exclusive_classes = true
+dropout = 0.1
+nO = null
+"""
+
+TEXTCAT_MULTI = """\
+# Any number of labels a text. Learns from doc.cats, where each label is 1.0 or 0.0.
+[components.%pipe]
+factory = "%pipe"
+# From which probability on a label counts as given.
+threshold = 0.5
+
+[components.%pipe.model]
+@architectures = "spacy-bert.BertTextCat.v1"
+exclusive_classes = false
+dropout = 0.1
+nO = null
+"""
+
+# Factory -> its sections, for everything that learns on the shared encoder's vectors.
+HEADS: Dict[str, str] = {
+    "ner": NER + TOKENS,
+    "textcat": TEXTCAT + POOLED,
+    "textcat_multilabel": TEXTCAT_MULTI + POOLED,
+    "tagger": TAG + TAGGER + TOKENS,
+    "morphologizer": MORPH + TAGGER + TOKENS,
+    "parser": PARSER + TOKENS,
+    "senter": SENTENCES + TAGGER + TOKENS,
+    "trainable_lemmatizer": LEMMAS + TAGGER + TOKENS,
+    "spancat": SPANCAT + TOKENS,
+    "spancat_singlelabel": SPANCAT_SINGLE + TOKENS,
+    "span_finder": SPAN_FINDER + TOKENS,
+}

@@ -1,0 +1,25 @@
+"""A saved pipeline: how to tell one, and the models in it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from thinc.api import Model
+
+FILES = ("meta.json", "config.cfg")
+
+
+def is_pipeline(path: Path) -> bool:
+    """path (Path): A folder.
+    RETURNS (bool): Whether `nlp.to_disk` wrote it."""
+    return all((path / name).is_file() for name in FILES)
+
+
+def models_of(nlp: "Language") -> "Dict[str, Model]":
+    """nlp (Language): A pipeline.
+    RETURNS (Dict[str, Model]): The model of each pipe that has one, disabled ones included."""
+    from thinc.api import Model
+
+    models = {name: getattr(pipe, "model", None) for name, pipe in nlp.components}
+    return {name: model for name, model in models.items() if isinstance(model, Model)}

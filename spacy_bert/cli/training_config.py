@@ -1,0 +1,313 @@
+"""A BERT's sizes and a list of pipes -> the text of a training config, with comments."""
+
+import difflib
+import json
+import shlex
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+
+from .pipe_sections import HEADS, SEGMENTS, Sections
+
+if TYPE_CHECKING:
+    from ..encoder import BertConfig
+    from .pooling import Pooling
+
+TEMPLATE = """\
+# Training config for spaCy: %{pipes} on a BERT of %{depth} layers, width %{width}.
+#
+#   python -m spacy train %{file} --paths.train train.spacy --paths.dev dev.spacy%{gpu_option} --output training
+#
+# Change settings here or, for one run, on the command line: --training.eval_frequency 50
+
+[paths]
+# Annotated texts in spaCy's binary form: `python -m spacy convert`, or DocBin.to_disk in Python.
+train = null
+dev = null
+# The BERT to start from: a folder in HuggingFace's format, or the id of one on its hub. It is
+# read once, when training starts; the trained pipeline carries the weights itself.
+checkpoint = %{checkpoint}
+
+[system]
+seed = 0
+# For a GPU "pytorch": spaCy's arrays and the encoder then share one pool of memory.
+gpu_allocator = %{gpu_allocator}
+
+[nlp]
+lang = %{lang}
+pipeline = %{pipeline}
+# How many texts nlp.pipe, and so each evaluation, works on at a time. The more there are, the
+# better they can be sorted by length; but they are all in memory, with their vectors.
+batch_size = 128
+disabled = []
+before_creation = null
+after_creation = null
+after_pipeline_creation = null
+
+[nlp.tokenizer]
+%{tokenizer}
+
+[nlp.vectors]
+@vectors = "spacy.Vectors.v1"
+
+[components]
+
+%{segments}# The encoder. All pipes behind it share it: it runs once for a text, and in training each of them
+# sends its gradient back into it.
+[components.bert]
+factory = "bert"
+# Make its vectors those of the Doc: doc.tensor, token.vector, doc.similarity().
+set_tensor = true
+# What else to leave on each Doc: "tokens" (vectors that DocBin keeps), "pooler", "max".
+keep = []
+
+[components.bert.model]
+%{bert}
+%{heads}
+[corpora]
+
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+# true: train on single sentences, with the tokens as annotated instead of the tokenizer's.
+gold_preproc = false
+# Above 0: texts of more tokens are cut into sentences, or left out. There is no need for it: the
+# encoder reads texts of any length, in windows.
+max_length = 0
+# Above 0: how many texts to read.
+limit = 0
+augmenter = null
+
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.dev}
+gold_preproc = false
+max_length = 0
+limit = 0
+augmenter = null
+
+[training]
+train_corpus = "corpora.train"
+dev_corpus = "corpora.dev"
+seed = ${system.seed}
+gpu_allocator = ${system.gpu_allocator}
+# Dropout in the heads; the encoder has its own, above.
+dropout = 0.1
+# Into how many parts to split a batch, to compute one after the other: the step is the same, the
+# memory less. Raise it when memory runs out.
+accumulate_gradient = 1
+# Where to stop: where the learning rate has come down to zero. Change it there, below. (The other
+# way round, spaCy's `debug data` and nlp.resume_training() could not make the optimizer.)
+max_steps = ${training.optimizer.learn_rate.total_steps}
+# Above 0: stop after so many times through the data, even if the learning rate is still high.
+max_epochs = 0
+# Above 0: stop after so many steps without a better score. Not too few: scores often rise once
+# more towards the end, as the learning rate falls.
+patience = 800
+# Steps from one evaluation on the dev texts to the next. The best pipeline is kept (model-best).
+eval_frequency = 100
+# Pipes that are not to learn, and pipes whose annotations others need while they learn.
+frozen_components = []
+annotating_components = %{annotating}
+before_to_disk = null
+before_update = null
+
+# Which pipeline is the best? Empty, as here: the usual scores of all pipes count, each pipe the
+# same. Weights such as "ents_f = 0.8" change that; null takes a score out of the table, too.
+[training.score_weights]
+
+[training.batcher]
+@batchers = "spacy.batch_by_words.v1"
+size = 1000
+tolerance = 0.2
+discard_oversize = false
+get_length = null
+
+[training.optimizer]
+@optimizers = "spacy-bert.AdamW.v1"
+# The heads begin with random weights, so they learn faster than the encoder, by this factor.
+heads_scale = 5.0
+# Below 1: each layer of the encoder learns more slowly than the one above it, by this factor.
+layer_decay = 1.0
+weight_decay = 0.01
+beta1 = 0.9
+beta2 = 0.999
+eps = 1e-6
+grad_clip = 1.0
+use_averages = false
+
+# The learning rate of the encoder: up from zero at first, then down to zero at the last step.
+[training.optimizer.learn_rate]
+@schedules = "warmup_linear.v1"
+# %{rate_reason}
+initial_rate = %{rate}
+# Fine-tuning takes three or four times through the data, and a step reads about 1000 words: 2000
+# steps are four times through 500,000 words. Fit them to your data; the warm-up should take a
+# twentieth to a tenth of them.
+warmup_steps = 100
+total_steps = 2000
+
+[training.logger]
+@loggers = "spacy.ConsoleLogger.v1"
+# true: show a progress bar on the way to the next evaluation.
+progress_bar = false
+
+[initialize]
+vectors = null
+init_tok2vec = null
+vocab_data = null
+lookups = null
+tokenizer = %{initialize_tokenizer}
+after_init = null
+# To train the heads alone, list "bert" in frozen_components and in annotating_components, and put
+# the section below in place of this line: spaCy does not initialise what is frozen.
+before_init = null
+# [initialize.before_init]
+# @callbacks = "spacy-bert.LoadCheckpoint.v1"
+# checkpoint = ${paths.checkpoint}
+%{frozen_revision}
+[initialize.components]
+
+[initialize.components.bert]
+checkpoint = ${paths.checkpoint}
+%{revision}"""
+
+# A setting of the encoder -> what to say before it.
+BERT_COMMENTS = {
+    "vocab_size": "The sizes of the checkpoint's network; what is loaded has to agree with them.",
+    "hidden_dropout": "Dropout in training. These two are yours to choose.",
+    "window": """\
+How many WordPiece pieces the encoder reads at once. A longer text is read in windows that start
+`stride` pieces apart, so that they overlap; nothing is cut off. Shorter windows take less time
+and memory, but show each word less of what is around it.""",
+    "batch_pieces": "About how many pieces to compute together; fewer take less memory.",
+    "mixed_precision": """\
+true: train with matrix products in bfloat16, which is faster where the hardware has it (GPUs from
+2020 on). The weights stay in 32 bits.""",
+    "gradient_checkpointing": "true: less memory in training, for about a third more time.",
+}
+
+# Least width -> the encoder's peak learning rate, and where it comes from; the widest first.
+RATES: Tuple[Tuple[int, str, str], ...] = (
+    (1024, "3e-5", "The paper tried 2e-5, 3e-5 and 5e-5; a large BERT is unstable at higher ones."),
+    (768, "5e-5", "The paper tried 2e-5, 3e-5 and 5e-5."),
+    (
+        0,
+        "1e-4",
+        "The paper tried 2e-5 to 5e-5 for BERT-base; small ones take up to 3e-4 (Turc 2019).",
+    ),
+)
+
+
+def training_config(
+    config: "BertConfig",
+    pipes: Sequence[str],
+    *,
+    checkpoint: Optional[str],
+    pooling: "Pooling",
+    lang: str = "en",
+    gpu: bool = False,
+    revision: Optional[str] = None,
+    file: str = "config.cfg",
+) -> str:
+    """Write a training config.
+
+    config (BertConfig): The sizes of the checkpoint.
+    pipes (Sequence[str]): The pipes, as `check_pipes` returns them.
+    checkpoint (Optional[str]): Folder or hub id of the checkpoint.
+    pooling (Pooling): What stands for a whole text.
+    lang (str): Code of the tokenizer's language.
+    gpu (bool): Whether to train on a GPU.
+    revision (Optional[str]): Revision of the hub id.
+    file (str): Where the config will be, for its first comment.
+    RETURNS (str): The text of the config.
+    """
+    from spacy.util import get_lang_class
+
+    heads = [pipe for pipe in pipes if pipe != "segments"]
+    annotating = [pipe for pipe in pipes if pipe == "segments"]
+    rate, rate_reason = next(row[1:] for row in RATES if config.width >= row[0])
+    defaults = get_lang_class(lang).default_config
+    pinned = f"revision = {_value(revision)}\n" if revision else ""
+    blanks = {
+        "pipes": ", ".join(pipes),
+        "depth": config.depth,
+        "width": config.width,
+        "file": shlex.quote(file) if file.isprintable() else "config.cfg",
+        "gpu_option": " --gpu-id 0" if gpu else "",
+        "checkpoint": _value(checkpoint),
+        "gpu_allocator": _value("pytorch" if gpu else None),
+        "lang": _value(lang),
+        "pipeline": _value([*annotating, "bert", *heads]),
+        "tokenizer": _keys(defaults["nlp"]["tokenizer"]),
+        "initialize_tokenizer": _value(defaults["initialize"]["tokenizer"]),
+        "segments": f"{SEGMENTS}\n" if annotating else "",
+        "bert": _bert_section(config, gpu=gpu),
+        "heads": "\n".join(_head_sections(pipe, pooling) for pipe in heads),
+        "annotating": _value(annotating),
+        "rate": rate,
+        "rate_reason": rate_reason,
+        "revision": pinned,
+        "frozen_revision": f"# {pinned}" if pinned else "",
+    }
+    return Sections(TEMPLATE).substitute(blanks)
+
+
+def check_pipes(pipes: Sequence[str]) -> List[str]:
+    """Check the names of the pipes, and put them in order.
+
+    pipes (Sequence[str]): What was asked for; "bert" may be among them.
+    RETURNS (List[str]): "segments" first, if it is there, and the others as they came.
+    RAISES: ValueError for a name that is unknown or there twice, or if there is nothing to train.
+    """
+    known = [*HEADS, "segments"]
+    for pipe in pipes:
+        if pipe not in (*known, "bert"):
+            close = difflib.get_close_matches(pipe, known, n=1)
+            hint = f"Did you mean {close[0]}? " if close else ""
+            raise ValueError(
+                f"--pipeline names {pipe!r}, but a config can be written for "
+                f"{', '.join(known)}. {hint}Other pipes can be added to the config by hand."
+            )
+        if pipes.count(pipe) > 1:
+            raise ValueError(
+                f"--pipeline names {pipe!r} {pipes.count(pipe)} times, but a name can be in a pipeline "
+                f"once. To have a second one, copy its sections in the config under another name."
+            )
+    heads = [pipe for pipe in pipes if pipe in HEADS]
+    if not heads:
+        raise ValueError(
+            f"--pipeline names {', '.join(pipes) or 'nothing'}, but no pipe that learns on the "
+            f"encoder. Name one or more of {', '.join(HEADS)}."
+        )
+    return ["segments", *heads] if "segments" in pipes else heads
+
+
+def _bert_section(config: "BertConfig", *, gpu: bool) -> str:
+    """The settings of the encoder, under their comments."""
+    from ..pipeline.assemble import bert_settings
+
+    settings: Dict[str, Any] = {
+        **bert_settings(config),
+        "batch_pieces": 4096,
+        "mixed_precision": gpu,
+        "gradient_checkpointing": False,
+    }
+    lines = []
+    for key, value in settings.items():
+        lines += [f"# {line}" for line in BERT_COMMENTS.get(key, "").splitlines()]
+        lines.append(f"{key} = {_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _head_sections(pipe: str, pooling: "Pooling") -> str:
+    return Sections(HEADS[pipe]).substitute(
+        pipe=pipe, pooling=_value(pooling.name), reason=pooling.reason
+    )
+
+
+def _keys(section: Dict[str, Any]) -> str:
+    return "\n".join(f"{key} = {_value(value)}" for key, value in section.items())
+
+
+def _value(value: Any) -> str:
+    """A value as a config has it: JSON."""
+    return json.dumps(value, ensure_ascii=False)
