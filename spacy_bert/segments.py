@@ -33,7 +33,8 @@ def make_pair(nlp: "Language", a: str, b: str) -> Doc:
     a, b = a.strip(), b.strip()
     if separator in a:
         a = re.sub(r"\s*\n\s*", "\n", a)
-    if separator in a:
+    # Looked for in both together: the end of the first may be the start of a separator.
+    if (a + separator).index(separator) < len(a):
         raise ValueError(
             f"The first text of the pair holds the separator {separator!r}: {a[:80]!r}. "
             f"Give the 'segments' component a separator that the texts do not use."
@@ -49,13 +50,22 @@ def mark_segments(doc: Doc, separator: str = SEPARATOR) -> bool:
     doc (Doc): The Doc.
     separator (str): What stands between the two texts.
     RETURNS (bool): Whether the text holds a separator; if not, nothing is set.
+    RAISES: ValueError if the tokenizer made one token of the separator and the text behind it.
     """
     place = doc.text.find(separator)
     if place < 0:
         return False
+    end = place + len(separator)
     starts = [token.idx for token in doc]
     end_of_a = sum(1 for start in starts if start < place)
-    start_of_b = sum(1 for start in starts if start < place + len(separator))
+    start_of_b = sum(1 for start in starts if start < end)
+    last = doc[start_of_b - 1]
+    if last.text[end - last.idx :].strip():
+        raise ValueError(
+            f"The separator {separator!r} is inside of the token {last.text[:80]!r}, so that no "
+            f"span of the Doc is the second text. Use a separator that the tokenizer splits at, "
+            f"such as a blank line, or set the spans before."
+        )
     doc.spans[SPANS_KEY] = [doc[:end_of_a], doc[start_of_b:]]
     return True
 
@@ -64,7 +74,8 @@ def split_character(doc: Doc) -> Optional[int]:
     """Where segment B of a pair starts.
 
     doc (Doc): A Doc.
-    RETURNS (Optional[int]): The first character of segment B, or None if the Doc is no pair.
+    RETURNS (Optional[int]): The first character of segment B, or None if the Doc is no pair, or B
+        is empty: the paper's code, and HuggingFace's, read such a pair as a single text.
     RAISES: ValueError if `doc.spans["segments"]` does not hold two spans in order.
     """
     if SPANS_KEY not in doc.spans:
@@ -79,11 +90,11 @@ def split_character(doc: Doc) -> Optional[int]:
             f"were expected, the second after the first. Use spacy_bert.make_pair."
         )
     second = spans[1]
-    return doc[second.start].idx if second.start < len(doc) else len(doc.text)
+    return doc[second.start].idx if len(second) else None
 
 
 def _separator_of(nlp: "Language") -> str:
-    for _, pipe in nlp.pipeline:
+    for _, pipe in nlp.components:  # disabled ones, too
         separator = getattr(pipe, "separator", None)
         if isinstance(separator, str) and hasattr(pipe, "marks_segments"):
             return separator

@@ -3,8 +3,10 @@
     doc.tensor                                 token vectors of the encoder that owns it
     doc.user_data["spacy_bert"]["tensor"]      the name of that encoder
     doc.user_data["spacy_bert"]["encoders"]    name -> {"ids", "offsets", "cls", "mean", ...}
+    doc.user_data["spacy_bert"]["characters"]  length of the text that these are about
 
-Only strings, numbers and arrays, so that Doc.to_bytes, DocBin and pickling carry them along.
+Only strings, numbers and arrays, so that Doc.to_bytes, DocBin and pickling carry them along. What
+is there is replaced and never changed: `span.as_doc(copy_user_data=True)` makes Docs that share it.
 """
 
 from typing import Any, Dict, List, Optional, cast
@@ -27,22 +29,23 @@ def annotate(
     set_tensor (bool): Whether the token vectors become `doc.tensor`; else they are kept under the encoder's name.
     keep (bool): Keep the token vectors under the encoder's name too (DocBin drops tensors).
     """
-    data = doc.user_data.setdefault(KEY, {"tensor": None, "encoders": {}})
-    owner = data["tensor"]
+    found = _results(doc)
+    owner, encoders = found["tensor"], dict(found["encoders"])
     if set_tensor:
-        if owner not in (None, name) and owner in data["encoders"]:
+        if owner != name and owner in encoders:
             # The vectors of another encoder stay readable, under its own name.
-            data["encoders"][owner].setdefault("tokens", doc.tensor)
-        data["tensor"] = name
+            encoders[owner] = {"tokens": doc.tensor, **encoders[owner]}
+        owner = name
         doc.tensor = tokens  # type: ignore[assignment]
         # spaCy caches these on the Doc and does not see that the tensor is a new one
         doc.vector = None  # type: ignore[assignment]
         doc.vector_norm = None  # type: ignore[assignment]
     elif owner == name:
-        data["tensor"] = None
+        owner = None
     if keep or not set_tensor:
         values = {**values, "tokens": tokens}
-    data["encoders"][name] = values
+    encoders[name] = values
+    doc.user_data[KEY] = {"tensor": owner, "encoders": encoders, "characters": _characters(doc)}
 
 
 def clear(doc: Doc, name: Optional[str] = None) -> None:
@@ -54,15 +57,27 @@ def clear(doc: Doc, name: Optional[str] = None) -> None:
     if name is None:
         doc.user_data.pop(KEY, None)
     elif KEY in doc.user_data:
-        doc.user_data[KEY]["encoders"].pop(name, None)
+        data = doc.user_data[KEY]
+        others = {key: value for key, value in data["encoders"].items() if key != name}
+        doc.user_data[KEY] = {**data, "encoders": others}
+
+
+def _results(doc: Doc) -> Dict[str, Any]:
+    """What encoders left on this Doc; nothing, if it is about the Doc that this one is a part of."""
+    data = doc.user_data.get(KEY)
+    if data is None or data["characters"] != _characters(doc):
+        return {"tensor": None, "encoders": {}}
+    return data
+
+
+def _characters(doc: Doc) -> int:
+    return doc[-1].idx + len(doc[-1]) if len(doc) else 0
 
 
 def encoder_names(doc: Doc) -> List[str]:
     """doc (Doc): A Doc.
     RETURNS (List[str]): Encoders that left something on it, the owner of `doc.tensor` first."""
-    data = doc.user_data.get(KEY)
-    if not data:
-        return []
+    data = _results(doc)
     return sorted(data["encoders"], key=lambda name: name != data["tensor"])
 
 
@@ -72,7 +87,7 @@ def values_of(doc: Doc, name: str) -> Optional[Dict[str, Any]]:
     RETURNS (Optional[Dict[str, Any]]): What it left, or None."""
     if name == "*":
         name = next(iter(encoder_names(doc)), "")
-    return doc.user_data.get(KEY, {}).get("encoders", {}).get(name)
+    return _results(doc)["encoders"].get(name)
 
 
 def tokens_of(doc: Doc, name: str, width: int) -> Optional[Floats2d]:
@@ -85,9 +100,9 @@ def tokens_of(doc: Doc, name: str, width: int) -> Optional[Floats2d]:
         return None
     owner = doc.user_data[KEY]["tensor"]
     if owner is not None and name in (owner, "*"):
-        # Something else may have replaced the tensor since.
+        # Something else may have replaced or removed the tensor since.
         tensor = doc.tensor
-        if tensor.ndim == 2 and tensor.shape == (len(doc), width):
+        if tensor is not None and tensor.shape == (len(doc), width):
             return cast(Floats2d, tensor)
     tokens = values.get("tokens")
     # spaCy's retokenizer keeps doc.tensor in step with the tokens, but not these.

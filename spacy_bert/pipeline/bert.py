@@ -2,10 +2,9 @@
 
 import warnings
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, cast
 
 import numpy as np
-import srsly
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.pipeline.tok2vec import Tok2VecListener
@@ -28,12 +27,11 @@ from ..layers.listeners import BertListenerModel, PooledListenerModel
 from ..layers.shared_batch import SharedBatch
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..wordpiece import WordPieceTokenizer
-from .doc_view import install_extension, install_similarity
-from .fork_guard import guard_forks
+from .doc_view import install_similarity
 
 KEEPABLE = ("tokens", "pooler", "max")
-# A Doc of more pieces than this ends the buffer of `pipe`, whatever its batch size: vectors take
-# memory, and long Docs fill micro-batches by themselves.
+# Docs of more characters than this together end the buffer of `pipe`, whatever its batch size:
+# vectors take memory, and long Docs fill micro-batches by themselves.
 BUFFER_CHARACTERS = 500_000
 
 
@@ -71,13 +69,12 @@ class Bert(TrainablePipe):
         self.set_tensor = set_tensor
         self.keep = list(keep)
         self.cfg: Dict[str, Any] = {}
-        self.listener_map: Dict[str, List[Model]] = {}
+        self.listener_map = {}
         self._batch: Optional[SharedBatch] = None
         self._deferred: Optional[Optimizer] = None
         self._losses: Dict[str, float] = {}
+        self._heard: Set[str] = set()
         self._set_poolings()
-        install_extension()
-        guard_forks()
 
     # Sizes and weights
 
@@ -96,6 +93,10 @@ class Bert(TrainablePipe):
         """RETURNS (WordPieceTokenizer): Text -> pieces.
         RAISES: ValueError if no checkpoint was loaded."""
         return find_part(self.model, "doc-windows").attrs["tokenizer"].get()
+
+    def _check_loaded(self) -> None:
+        if not self.is_loaded:
+            raise ValueError(f"The component '{self.name}' has no weights. {NOT_LOADED}")
 
     def load_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Take the weights and vocabulary of a checkpoint. In place.
@@ -151,13 +152,6 @@ class Bert(TrainablePipe):
         for docs in _buffer(stream, batch_size):
             yield from self._annotate_all(docs)
 
-    def __call__(self, doc: Doc) -> Doc:
-        """doc (Doc): A Doc.
-        RETURNS (Doc): The same, annotated."""
-        for doc in self._annotate_all([doc]):
-            return doc
-        return doc
-
     def _annotate_all(self, docs: List[Doc]) -> List[Doc]:
         """Annotate some Docs; if that fails, one by one. Returns those that did not fail."""
         try:
@@ -177,9 +171,10 @@ class Bert(TrainablePipe):
         RAISES: ValueError if the encoder has no weights.
         """
         docs = list(docs)
-        if not self.is_loaded:
-            raise ValueError(f"The component '{self.name}' has no weights. {NOT_LOADED}")
-        self._settle()
+        self._check_loaded()
+        # While it is annotating the batch of an update, that batch is not over.
+        if self._batch is not None and not self._batch.covers(docs):
+            self._settle()
         vectors = self.model.predict(docs)
         self._warn_of_bare_tokens(docs, vectors)
         return vectors
@@ -213,16 +208,22 @@ class Bert(TrainablePipe):
                 install_similarity(doc)
 
     def _warn_of_bare_tokens(self, docs: Sequence[Doc], vectors: DocVectors) -> None:
-        for doc, pieces in zip(docs, vectors.pieces):
-            bare = np.flatnonzero(pieces.alignment.counts == 0).tolist()
-            bare = [i for i in bare if not doc[i].is_space]
-            if bare:
-                warnings.warn(
-                    f"{len(bare)} tokens of the Doc {doc.text[:40]!r} have no pieces and get zero "
-                    f"vectors; the first is {doc[bare[0]].text!r}. BERT's tokenisation drops "
-                    f"control and unassigned characters; clean the text if they matter.",
-                    stacklevel=2,
-                )
+        bare = [
+            doc[i]
+            for doc, pieces in zip(docs, vectors.pieces, strict=True)
+            for i in np.flatnonzero(pieces.alignment.counts == 0).tolist()
+            if not doc[i].is_space
+        ]
+        if bare:
+            # One warning a batch, not a Doc: in some corpora every text has such a token.
+            first, n_tokens = bare[0], sum(map(len, docs))
+            warnings.warn(
+                f"Zero vectors for {len(bare)} of {n_tokens} tokens: they have no pieces. The first "
+                f"is {ascii(first.text)} in the Doc {first.doc.text[:40]!r}. BERT's tokenisation drops "
+                f"control, formatting and private-use characters, and an uncased one combining "
+                f"marks; clean the texts if they matter.",
+                stacklevel=2,
+            )
 
     # Training
 
@@ -246,8 +247,11 @@ class Bert(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "Bert.update")
+        self._check_loaded()
         self._finish_batch()
         docs = [example.predicted for example in examples]
+        if not self.listeners:
+            return losses
         vectors, backprop = self.model.begin_update(docs)
         self._losses = losses
         self._batch = SharedBatch(
@@ -258,7 +262,9 @@ class Bert(TrainablePipe):
                 listener.receive(self._batch)
             else:
                 tokens, d_tokens = self._batch.read_tokens(docs, listener.id, 1.0)
-                listener.receive(Tok2VecListener.get_batch_id(docs), tokens, d_tokens)
+                cast(Tok2VecListener, listener).receive(
+                    Tok2VecListener.get_batch_id(docs), tokens, d_tokens
+                )
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
@@ -279,12 +285,13 @@ class Bert(TrainablePipe):
     def _on_report(self) -> None:
         """A listener's gradient has arrived."""
         assert self._batch is not None
-        if self._batch.reported >= {listener.id for listener in self.listeners}:
+        if self._batch.is_complete({listener.id for listener in self.listeners}):
             self._finish_batch()
 
     def _settle(self) -> None:
-        """Finish a batch for which no more gradients are to be expected, before anything reads the weights."""
-        if self._batch is not None and self._batch.reported:
+        """Take a step that was put off, as no more gradients are to be expected, before anything
+        reads the weights."""
+        if self._deferred is not None:
             self._finish_batch()
 
     def _finish_batch(self) -> None:
@@ -295,6 +302,9 @@ class Bert(TrainablePipe):
             for listener in self.listeners:
                 if isinstance(listener, BertListenerModel):
                     listener.receive(None)
+                else:
+                    # None is how it is born, but its annotation says int.
+                    cast(Tok2VecListener, listener).receive(cast(int, None), None, None)
             self._losses[self.name] += batch.squared_gradient()
             batch.backward()
         if deferred is not None:
@@ -303,7 +313,29 @@ class Bert(TrainablePipe):
     def _step(self, sgd: Optimizer) -> None:
         self.model.finish_update(sgd)
 
+    def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
+        """Use other weights for a while. (A plain generator, as spaCy's own is.)
+
+        params (Dict[Any, Any]): The weights, such as the averages that an optimizer keeps.
+        """
+        # A backward pass needs the weights of its forward pass, and a step taken in here would be
+        # undone in the end.
+        if self._deferred is not None or (self._batch is not None and self._batch.reported):
+            self._finish_batch()
+        yield from super().use_params(params)
+
     # Listeners
+
+    @property
+    def listener_map(self) -> Dict[str, List[Model]]:
+        """RETURNS (Dict[str, List[Model]]): Component -> its layers that read this encoder's vectors."""
+        return self._listener_map
+
+    @listener_map.setter
+    def listener_map(self, value: Dict[str, List[Model]]) -> None:
+        """value (Dict[str, List[Model]]): An empty map, when spaCy links the pipeline anew."""
+        self._listener_map = value
+        self._is_nearest, self._owns_tensor = True, self.set_tensor
 
     @property
     def listeners(self) -> List[Model]:
@@ -335,6 +367,7 @@ class Bert(TrainablePipe):
         listeners.remove(listener)
         if not listeners:
             del self.listener_map[component_name]
+        self._heard.clear()
         self._set_poolings()
         return True
 
@@ -343,23 +376,31 @@ class Bert(TrainablePipe):
         RAISES: ValueError if one of them expects vectors of another width."""
         if not isinstance(getattr(component, "model", None), Model):
             return
+        if isinstance(component, Bert):
+            # Components behind it that listen to "*" mean that one.
+            self._is_nearest = False
+            self._owns_tensor = self._owns_tensor and not component.set_tensor
         for node in component.model.walk():
-            if isinstance(node, BertListenerModel) and node.listens_to(self.name):
-                self.add_listener(node, component.name)
+            if isinstance(node, BertListenerModel):
+                if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
+                    self.add_listener(node, component.name)
             elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
                 self.add_listener(node, component.name)
 
     def _is_heard_by(self, listener: Tok2VecListener) -> bool:
-        """Whether spaCy's own listener listens to this encoder. One that listens to anything ("*")
-        may mean a tok2vec in the same pipeline: it is left alone if its width is another."""
+        """Whether spaCy's own listener listens to this encoder. It reads `doc.tensor`. One that
+        listens to anything ("*") may mean a tok2vec in the same pipeline: it is left alone if its
+        width is another."""
         if listener.upstream_name == "*":
-            return self.set_tensor and listener.maybe_get_dim("nO") in (None, self.width)
+            return self._owns_tensor and listener.maybe_get_dim("nO") in (None, self.width)
         return listener.upstream_name == self.name
 
     def _set_poolings(self) -> None:
-        """Have the encoder make the vectors of whole Docs that are left on Docs or listened to."""
-        wanted: Set[str] = {"cls", "mean", *(set(self.keep) - {"tokens"})}
-        wanted.update(x.pooling for x in self.listeners if isinstance(x, PooledListenerModel))
+        """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A
+        component that is disabled while the pipeline is linked, as frozen ones are while others are
+        initialised, is not among the listeners then, but still reads what it read before."""
+        self._heard |= {x.pooling for x in self.listeners if isinstance(x, PooledListenerModel)}
+        wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens"}
         find_part(self.model, "doc-encoder").attrs["poolings"] = sorted(map(check_pooling, wanted))
 
     # Saving

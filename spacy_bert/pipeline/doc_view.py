@@ -1,9 +1,10 @@
 """`doc._.bert`: what encoders left on a Doc, and similarity by contextual vectors."""
 
+import multiprocessing
 from typing import Any, List, Optional
 
 import numpy as np
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from thinc.types import Floats1d, Floats2d
 
 from ..alignment import Alignment, align
@@ -122,10 +123,9 @@ def set_view(doc: Doc, value: None) -> None:
     clear(doc)
 
 
-def install_extension() -> None:
-    """Make `doc._.bert` known to spaCy."""
-    if not Doc.has_extension("bert"):
-        Doc.set_extension("bert", getter=get_view, setter=set_view)
+# On import, not in a constructor: a pipeline that was unpickled runs none.
+if not Doc.has_extension("bert"):
+    Doc.set_extension("bert", getter=get_view, setter=set_view)
 
 
 def install_similarity(doc: Doc) -> None:
@@ -135,14 +135,26 @@ def install_similarity(doc: Doc) -> None:
 
     doc (Doc): The Doc.
     """
+    if _is_pipe_worker():
+        # The Doc goes to the parent as bytes, which cannot hold functions, with a warning (W109).
+        return
     for hooks in (doc.user_hooks, doc.user_span_hooks, doc.user_token_hooks):
         hooks.setdefault("similarity", similarity)
+
+
+def _is_pipe_worker() -> bool:
+    """Whether this process is one of those that `nlp.pipe(n_process=2)` starts."""
+    target = getattr(multiprocessing.current_process(), "_target", None)
+    return getattr(target, "__name__", "") == "_apply_pipes"
 
 
 def similarity(one: Any, other: Any) -> float:
     """one (Union[Doc, Span, Token]): What is compared.
     other (Union[Doc, Span, Token, Lexeme]): What it is compared with.
-    RETURNS (float): Cosine of their vectors; 0.0 if one of them is zero."""
+    RETURNS (float): Cosine of their vectors; 0.0 if one of them is zero, or has no tokens.
+    RAISES: ValueError if one of them has no vector, or they come from different encoders."""
+    if _is_empty(one) or _is_empty(other):
+        return 0.0
     a, b = one.vector, other.vector
     if a.shape != b.shape:
         raise ValueError(
@@ -151,3 +163,8 @@ def similarity(one: Any, other: Any) -> float:
         )
     norm = float((a**2).sum()) ** 0.5 * float((b**2).sum()) ** 0.5
     return float((a * b).sum()) / norm if norm else 0.0
+
+
+def _is_empty(compared: Any) -> bool:
+    """Whether a Doc or Span has no tokens: spaCy gives it a vector without elements then."""
+    return isinstance(compared, (Doc, Span)) and len(compared) == 0

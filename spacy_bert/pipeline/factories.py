@@ -4,7 +4,7 @@
 they use it or not: it imports nothing heavy, and each factory imports its component when called.
 """
 
-from typing import TYPE_CHECKING, Any, List, Sequence
+from typing import TYPE_CHECKING, Any, List
 
 from spacy.language import Language
 

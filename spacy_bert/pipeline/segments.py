@@ -12,7 +12,8 @@ class Segments:
     text in training and evaluation, and drops spans.
 
     name (str): The component's name.
-    separator (str): What stands between the two texts; the first occurrence counts.
+    separator (str): What stands between the two texts; the first occurrence counts. Characters in
+        it that are no whitespace are read as the end of the first text.
     RAISES: ValueError for an empty separator.
     """
 

@@ -1,0 +1,211 @@
+"""What users do to pipelines: disable, rename, remove, source, replace listeners."""
+
+import pytest
+import spacy
+
+from spacy_bert import from_checkpoint
+
+from .heads import (
+    assert_same,
+    equal,
+    listener,
+    ner,
+    perturb,
+    pooled_listener,
+    textcat,
+    weights,
+)
+
+TEXTS = ["Alice lives in Paris.", "Bob works in London", "", "the working day of Carol"]
+
+
+@pytest.fixture
+def saved(joint_nlp, tmp_path):
+    """The folder of a pipeline."""
+    joint_nlp.to_disk(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+@pytest.mark.parametrize("head", ["ner", "textcat"])
+def test_disabled_encoder(joint_nlp, head):
+    """Catches zeros that a head reads when its encoder did not run."""
+    expected = joint_nlp(TEXTS[0])
+    with (
+        joint_nlp.select_pipes(enable=[head]),
+        pytest.raises(ValueError, match=r"\[E203\].*'Alice lives.*of the encoder 'bert'.*enabled"),
+    ):
+        joint_nlp(TEXTS[0])
+    assert_same([joint_nlp(TEXTS[0])], [expected])
+    with joint_nlp.select_pipes(enable="bert"):
+        doc = joint_nlp(TEXTS[0])
+    with joint_nlp.select_pipes(disable="bert"):
+        assert_same([joint_nlp(doc)], [expected])  # the encoder's part was done before
+
+
+def test_disabled_when_loaded(saved, joint_nlp):
+    """Catches an encoder that has no weights, or heads that do not find it, when it is enabled
+    later."""
+    nlp = spacy.load(saved, disable=["bert"])
+    with pytest.raises(ValueError, match="E203"):
+        nlp(TEXTS[0])
+    nlp.enable_pipe("bert")
+    assert_same(nlp.pipe(TEXTS), joint_nlp.pipe(TEXTS))
+
+
+def test_excluded_when_loaded(saved):
+    """Catches zeros where the encoder was not even loaded."""
+    nlp = spacy.load(saved, exclude=["bert"])
+    with pytest.raises(ValueError, match="E203"):
+        nlp(TEXTS[0])
+
+
+def test_removed_encoder(joint_nlp):
+    """Catches a head that goes on without its encoder."""
+    joint_nlp.remove_pipe("bert")
+    with pytest.raises(ValueError, match="E203"):
+        joint_nlp(TEXTS[0])
+
+
+def test_removed_head(joint_nlp, make_examples):
+    """Catches an encoder that waits for the gradient of a head that is gone."""
+    joint_nlp.remove_pipe("ner")
+    assert joint_nlp.get_pipe("bert").listening_components == ["textcat"]
+    before = weights(joint_nlp)
+    joint_nlp.update(make_examples(joint_nlp))
+    assert not equal(weights(joint_nlp), before)  # stepped at once: all have reported
+
+
+def test_renamed_encoder(joint_nlp, make_examples, tmp_path):
+    """Catches listeners that lose the encoder they listen to as "*"; in prediction, in training,
+    and after saving."""
+    expected = list(joint_nlp.pipe(TEXTS))
+    joint_nlp.rename_pipe("bert", "encoder")
+    docs = list(joint_nlp.pipe(TEXTS))
+    assert docs[0]._.bert.names == ["encoder"]
+    for doc, other in zip(docs, expected, strict=True):
+        assert doc.cats == other.cats and str(doc.ents) == str(other.ents)
+    joint_nlp.to_disk(tmp_path)
+    assert_same(spacy.load(tmp_path).pipe(TEXTS), docs)
+    before = weights(joint_nlp, "encoder")
+    losses = joint_nlp.update(make_examples(joint_nlp))
+    assert losses["encoder"] > 0 and not equal(weights(joint_nlp, "encoder"), before)
+
+
+def test_renamed_head(joint_nlp):
+    """Catches a head whose listener is registered under its old name."""
+    joint_nlp.rename_pipe("ner", "names")
+    assert joint_nlp.get_pipe("bert").listening_components == ["names", "textcat"]
+    assert joint_nlp(TEXTS[0]).cats
+
+
+def test_renamed_away_from_its_listeners(tiny_nlp, make_examples):
+    """Catches zeros for a head that names an encoder which now has another name."""
+    tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener(upstream="bert")))
+    tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    assert tiny_nlp(TEXTS[0]).cats
+    tiny_nlp.rename_pipe("bert", "encoder")
+    with pytest.raises(ValueError, match="of the encoder 'bert'"):
+        tiny_nlp(TEXTS[0])
+
+
+def test_source_in_python(joint_nlp):
+    """Catches heads that do not find their encoder in another pipeline, under another name."""
+    expected = list(joint_nlp.pipe(TEXTS))
+    nlp = spacy.blank("en")
+    nlp.add_pipe("bert", source=joint_nlp, name="encoder")
+    nlp.add_pipe("ner", source=joint_nlp)
+    nlp.add_pipe("textcat", source=joint_nlp)
+    assert nlp.get_pipe("encoder").listening_components == ["ner", "textcat"]
+    for doc, other in zip(nlp.pipe(TEXTS), expected, strict=True):
+        assert doc.cats == other.cats and str(doc.ents) == str(other.ents)
+        assert doc._.bert.names == ["encoder"]
+
+
+def test_sourced_by_a_pipeline_that_listens_less(tiny_nlp, make_examples):
+    """Catches a component that is shared by two pipelines (spaCy does not copy what is sourced in
+    Python) and makes only the vectors that the second listens to."""
+    tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener(pooling="max")))
+    tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    nlp = spacy.blank("en")
+    nlp.add_pipe("bert", source=tiny_nlp)
+    assert nlp.get_pipe("bert") is tiny_nlp.get_pipe("bert")
+    assert nlp(TEXTS[0]).tensor.any() and tiny_nlp(TEXTS[0]).cats
+
+
+def config_of(saved, *names, **settings):
+    """A config that sources components of a saved pipeline."""
+    components = {name: {"source": str(saved), **settings.get(name, {})} for name in names}
+    return {"nlp": {"lang": "en", "pipeline": list(names)}, "components": components}
+
+
+def test_source_in_a_config(saved, joint_nlp, tmp_path):
+    """Catches weights that a sourced component does not bring along."""
+    config = config_of(saved, "bert", "ner", "textcat")
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    assert_same(nlp.pipe(TEXTS), joint_nlp.pipe(TEXTS))
+    nlp.to_disk(tmp_path / "again")
+    saved.rename(tmp_path / "moved")
+    assert_same(spacy.load(tmp_path / "again").pipe(TEXTS), joint_nlp.pipe(TEXTS))
+
+
+def test_source_without_the_encoder(saved, joint_nlp, tmp_path):
+    """Catches `replace_listeners` in a config that leaves a sourced head without an encoder of its
+    own: it has to work in a pipeline that has none."""
+    replaced = {"replace_listeners": ["model.tok2vec"]}
+    config = config_of(saved, "textcat", "ner", textcat=replaced, ner=replaced)
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    nlp.to_disk(tmp_path / "again")
+    for other in (nlp, spacy.load(tmp_path / "again")):
+        for doc, expected in zip(other.pipe(TEXTS), joint_nlp.pipe(TEXTS), strict=True):
+            assert doc.cats == pytest.approx(expected.cats, abs=1e-6)
+            assert str(doc.ents) == str(expected.ents) and doc._.bert is None
+    names = {"ner": "spacy-bert.BertTok2Vec.v1", "textcat": "spacy-bert.BertPooled.v1"}
+    for name, architecture in names.items():
+        tok2vec = nlp.get_pipe_config(name)["model"]["tok2vec"]
+        assert tok2vec["@architectures"] == architecture and tok2vec["window"] == 32
+
+
+def test_replaced_listeners_train_apart(joint_nlp, make_examples):
+    """Catches a copy that shares weights, or an optimizer's state, with the encoder it was made
+    from."""
+    expected = list(joint_nlp.pipe(TEXTS))
+    joint_nlp.replace_listeners("bert", "textcat", ["model.tok2vec"])
+    assert joint_nlp.get_pipe("bert").listening_components == ["ner"]
+    assert_same(joint_nlp.pipe(TEXTS), expected)
+    shared, own = weights(joint_nlp), weights(joint_nlp, "textcat")
+    assert equal(shared, own)
+    optimizer = joint_nlp.resume_training()
+    joint_nlp.update(make_examples(joint_nlp), sgd=optimizer, exclude=["ner", "bert"])
+    assert equal(weights(joint_nlp), shared) and not equal(weights(joint_nlp, "textcat"), own)
+    own = weights(joint_nlp, "textcat")
+    joint_nlp.update(make_examples(joint_nlp), sgd=optimizer, exclude=["textcat"])
+    assert not equal(weights(joint_nlp), shared) and equal(weights(joint_nlp, "textcat"), own)
+
+
+@pytest.mark.parametrize("pooling", ["pooler", "max"])
+def test_disabled_while_others_are_linked(tiny_nlp, make_examples, pooling):
+    """Catches a vector that is no longer made because the head that reads it was disabled while
+    spaCy linked the pipeline, as frozen heads are while the others are initialised."""
+    tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener(pooling=pooling)))
+    tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    tiny_nlp.add_pipe("ner", config=ner(listener()))
+    with tiny_nlp.select_pipes(disable=["textcat"]):
+        tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    assert tiny_nlp.get_pipe("bert").listening_components == ["ner"]
+    assert tiny_nlp(TEXTS[0]).cats
+
+
+def test_listener_of_another_width(tiny_nlp):
+    """Catches a head that would fail on shapes at its first batch."""
+    with pytest.raises(ValueError, match="declares width = 48, but its encoder 'bert'.*width 32"):
+        tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener(48)))
+
+
+def test_two_pipelines_in_one_process(tiny_checkpoint, make_checkpoint):
+    """Catches state that pipelines share without sharing a component."""
+    one = from_checkpoint(tiny_checkpoint)
+    two = from_checkpoint(make_checkpoint(seed=5))
+    expected = one(TEXTS[0]).tensor.copy(), two(TEXTS[0]).tensor.copy()
+    perturb(two)
+    assert (one(TEXTS[0]).tensor == expected[0]).all()
+    assert not (two(TEXTS[0]).tensor == expected[1]).any()

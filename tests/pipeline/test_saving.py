@@ -1,0 +1,189 @@
+"""Weights survive saving, pickling and copying: all were changed before, so that none is found in
+a checkpoint or made by a constructor."""
+
+import copy
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import spacy
+from spacy.util import load_model_from_config
+
+import spacy_bert
+from spacy_bert.layers.doc_encoder import find_part
+
+from .heads import assert_same, equal, perturb, pooled_listener, textcat, weights
+
+TEXTS = ["Alice lives in Paris.", "", "Bob's worker " * 20, "in London, Carol"]
+
+
+@pytest.fixture
+def empty(joint_nlp):
+    """A pipeline of the same config, without weights."""
+    return load_model_from_config(joint_nlp.config)
+
+
+def test_bytes(joint_nlp, empty):
+    """Catches weights or a vocabulary left out of the bytes."""
+    assert not empty.get_pipe("bert").is_loaded
+    loaded = empty.from_bytes(joint_nlp.to_bytes())
+    assert equal(weights(loaded), weights(joint_nlp))
+    assert_same(loaded.pipe(TEXTS), joint_nlp.pipe(TEXTS))
+
+
+def test_bytes_over_other_weights(joint_nlp, tiny_nlp, tiny_checkpoint):
+    """Catches weights that are only loaded where there are none yet."""
+    data = joint_nlp.get_pipe("bert").to_bytes()
+    other = spacy_bert.from_checkpoint(
+        tiny_checkpoint, config={"model": {"window": 32, "stride": 24}}
+    )
+    assert not equal(weights(other), weights(joint_nlp))
+    other.get_pipe("bert").from_bytes(data)
+    assert equal(weights(other), weights(joint_nlp))
+
+
+def test_disk(joint_nlp, tmp_path):
+    """Catches weights or a vocabulary left out of the folder, and settings that the config drops."""
+    joint_nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    assert equal(weights(loaded), weights(joint_nlp))
+    assert_same(loaded.pipe(TEXTS), joint_nlp.pipe(TEXTS))
+    windows = find_part(loaded.get_pipe("bert").model, "doc-windows")
+    assert (windows.attrs["window"], windows.attrs["stride"]) == (32, 24)
+    assert loaded.get_pipe("bert").listening_components == ["ner", "textcat"]
+
+
+def test_offline_and_elsewhere(make_checkpoint, make_examples, tmp_path, monkeypatch):
+    """Catches a saved pipeline that still looks for its checkpoint, on disk or on the network, or
+    for itself where it was saved."""
+    checkpoint = make_checkpoint(seed=3)
+    nlp = spacy_bert.from_checkpoint(checkpoint)
+    nlp.add_pipe("textcat", config=textcat(pooled_listener()))
+    nlp.config["initialize"]["components"]["bert"] = {"checkpoint": str(checkpoint)}
+    nlp.initialize(lambda: make_examples(nlp))
+    perturb(nlp)
+    nlp.to_disk(tmp_path / "saved")
+    expected = list(nlp.pipe(TEXTS))
+    shutil.rmtree(checkpoint)
+    (tmp_path / "saved").rename(tmp_path / "moved")
+
+    def refuse(*arguments, **settings):
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    assert_same(spacy.load(tmp_path / "moved").pipe(TEXTS), expected)
+
+
+def test_saved_without_weights(tmp_path):
+    """Catches an empty encoder that is saved as something else than empty."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("bert")
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    assert not loaded.get_pipe("bert").is_loaded
+    with pytest.raises(ValueError, match="has no weights"):
+        loaded("Alice")
+
+
+def test_weights_of_another_network(joint_nlp, make_checkpoint):
+    """Catches weights that are taken for those of a network of other sizes."""
+    nlp = spacy_bert.from_checkpoint(make_checkpoint(depth=3))
+    before = weights(nlp)
+    with pytest.raises(ValueError, match=r"not those of this network: .*differ, the first is '.*"):
+        nlp.get_pipe("bert").from_bytes(joint_nlp.get_pipe("bert").to_bytes())
+    assert equal(weights(nlp), before)
+
+
+def test_vectors_that_nobody_reads_here(tiny_nlp):
+    """Catches a loaded encoder that goes on making the vectors that a head read where it was
+    saved."""
+    tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener(pooling="max")))
+    assert "max" in vectors(tiny_nlp.get_pipe("bert")(tiny_nlp.make_doc("Alice")))
+    data = tiny_nlp.get_pipe("bert").to_bytes()
+    tiny_nlp.remove_pipe("textcat")
+    plain = load_model_from_config(tiny_nlp.config)
+    plain.get_pipe("bert").from_bytes(data)
+    assert vectors(plain("Alice")) == {"ids", "offsets", "pieces", "cls", "mean"}
+
+
+def vectors(doc):
+    return set(doc.user_data["spacy_bert"]["encoders"]["bert"])
+
+
+@pytest.mark.parametrize("copied", ["pickle", "deepcopy"])
+def test_copies_of_a_pipeline(joint_nlp, copied):
+    """Catches a copy without weights, or one that shares them."""
+    copies = {"pickle": lambda nlp: pickle.loads(pickle.dumps(nlp)), "deepcopy": copy.deepcopy}
+    other = copies[copied](joint_nlp)
+    expected = list(joint_nlp.pipe(TEXTS))
+    assert_same(other.pipe(TEXTS), expected)
+    perturb(joint_nlp, seed=1)
+    assert not equal(weights(joint_nlp), weights(other))
+    assert_same(other.pipe(TEXTS), expected)
+
+
+def test_pickled_component(joint_nlp):
+    """Catches a component that only travels within its pipeline."""
+    bert = pickle.loads(pickle.dumps(joint_nlp.get_pipe("bert")))
+    doc = bert(joint_nlp.make_doc(TEXTS[0]))
+    np.testing.assert_array_equal(doc.tensor, joint_nlp(TEXTS[0]).tensor)
+
+
+def test_pickled_for_another_process(joint_nlp, tmp_path):
+    """Catches what a constructor sets up and unpickling does not: `doc._.bert`."""
+    (tmp_path / "nlp.pickle").write_bytes(pickle.dumps(joint_nlp))
+    np.save(tmp_path / "expected.npy", joint_nlp(TEXTS[0]).tensor)
+    code = f"""
+import pickle, numpy
+doc = pickle.load(open("nlp.pickle", "rb"))({TEXTS[0]!r})
+print(doc._.bert, abs(doc.tensor - numpy.load("expected.npy")).max() < 1e-5)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.stdout == "<BertView of 'bert': 5 pieces, 5 tokens> True\n", result.stderr
+
+
+@pytest.mark.parametrize("copied", ["pickle", "deepcopy", "bytes"])
+def test_in_the_middle_of_an_update(joint_nlp, make_examples, empty, copied):
+    """Catches a copy that is not possible, or whose next update sends the first one's gradient to
+    the first one's weights, because a batch is waiting for a frozen head to report."""
+    examples = make_examples(joint_nlp)
+    joint_nlp.update(examples, sgd=False, exclude=["ner"])
+    copies = {
+        "pickle": lambda nlp: pickle.loads(pickle.dumps(nlp)),
+        "deepcopy": copy.deepcopy,
+        "bytes": lambda nlp: empty.from_bytes(nlp.to_bytes()),
+    }
+    assert joint_nlp.get_pipe("bert")._batch is not None
+    other = copies[copied](joint_nlp)
+    before = weights(joint_nlp)
+    assert equal(weights(other), before)
+    other.update(make_examples(other), sgd=other.create_optimizer())
+    other.update(make_examples(other), sgd=other.create_optimizer())
+    assert not equal(weights(other), before) and equal(weights(joint_nlp), before)
+    gradients = [p.grad for p in network(joint_nlp).parameters()]
+    assert all(gradient is None for gradient in gradients)
+
+
+def network(nlp):
+    return find_part(nlp.get_pipe("bert").model, "doc-encoder").shims[0]._model
+
+
+def test_memory_zone(joint_nlp):
+    """Catches results that hold on to strings or Docs of a memory zone that is over."""
+    expected = [(doc.tensor, doc.cats) for doc in joint_nlp.pipe(TEXTS)]
+    for i in range(3):
+        with joint_nlp.memory_zone():
+            # words that spaCy has not seen before are forgotten when the zone ends
+            docs = list(joint_nlp.pipe([*TEXTS, f"zq{i}x unheard{i}of words{i}"]))
+            assert docs[-1]._.bert.pieces[0] == "z" and docs[-1].tensor.any(axis=1).all()
+            for doc, (tensor, cats) in zip(docs[:-1], expected, strict=True):
+                np.testing.assert_allclose(doc.tensor, tensor, atol=1e-5)
+                assert doc.cats == pytest.approx(cats, abs=1e-5)
+            del doc, docs
+    assert_same(joint_nlp.pipe(TEXTS), joint_nlp.pipe(TEXTS))

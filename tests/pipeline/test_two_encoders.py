@@ -1,0 +1,164 @@
+"""Two `bert` components in one pipeline: nobody reads the other's vectors."""
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin
+
+import spacy_bert
+from spacy_bert.layers.listeners import BertListenerModel
+
+from .heads import (
+    assert_same,
+    equal,
+    listener,
+    ner,
+    perturb,
+    pooled_listener,
+    tagger,
+    textcat,
+    weights,
+)
+
+TEXT = "Alice lives in Paris."
+
+
+@pytest.fixture
+def two(tiny_nlp, wide_checkpoint, add_encoder):
+    """`bert` (width 32), which owns doc.tensor, and `wide` (width 48), which does not."""
+    add_encoder(tiny_nlp, "wide", wide_checkpoint, set_tensor=False)
+    return tiny_nlp
+
+
+@pytest.fixture
+def alone(wide_checkpoint):
+    """The vectors that `wide` makes by itself."""
+    config = {"model": {"window": 32, "stride": 24}}
+    return spacy_bert.from_checkpoint(wide_checkpoint, config=config)
+
+
+def add_heads(nlp):
+    """A head of each kind on each encoder, mixed, with explicit names."""
+    nlp.add_pipe("ner", config=ner(listener(48, upstream="wide")))
+    nlp.add_pipe("tagger", config=tagger(listener(32, upstream="bert")))
+    nlp.add_pipe("textcat", config=textcat(pooled_listener(48, "cls", upstream="wide")))
+
+
+def examples_of(nlp, make_examples):
+    examples = make_examples(nlp)
+    for example in examples:
+        for token in example.reference:
+            token.tag_ = "X" if token.is_title else "Y"
+    return examples
+
+
+def test_each_leaves_its_own(two, alone):
+    """Catches one encoder's results under the other's name, or in doc.tensor."""
+    doc, other = two(TEXT), alone(TEXT)
+    assert doc._.bert.names == ["bert", "wide"] and doc._.bert.name == "bert"
+    np.testing.assert_array_equal(doc.tensor, doc._.bert.tokens)
+    np.testing.assert_allclose(doc._.bert["wide"].tokens, other.tensor, atol=1e-6)
+    np.testing.assert_allclose(doc._.bert["wide"].cls, other._.bert.cls, atol=1e-6)
+    assert doc._.bert["bert"].cls.shape == (32,)
+
+
+@pytest.mark.parametrize("last", ["bert", "wide"])
+def test_the_last_owns_the_tensor(tiny_nlp, wide_checkpoint, add_encoder, alone, last):
+    """Catches vectors of the first encoder that are lost when the second takes doc.tensor."""
+    expected = {"bert": tiny_nlp(TEXT).tensor, "wide": alone(TEXT).tensor}
+    place = {"before" if last == "bert" else "after": "bert"}
+    wide = add_encoder(tiny_nlp, "wide", wide_checkpoint)
+    tiny_nlp.remove_pipe("wide")
+    tiny_nlp.add_pipe("bert", name="wide", config={"model": _settings(wide)}, **place)
+    tiny_nlp.get_pipe("wide").from_bytes(wide.to_bytes())
+    doc = tiny_nlp(TEXT)
+    for _ in range(2):  # the second time, both have run on the Doc before
+        assert doc._.bert.name == last
+        np.testing.assert_allclose(doc.tensor, expected[last], atol=1e-6)
+        for name in ("bert", "wide"):
+            np.testing.assert_allclose(doc._.bert[name].tokens, expected[name], atol=1e-6)
+        doc = tiny_nlp(doc)
+
+
+def _settings(pipe):
+    sizes = pipe.model.layers[1].attrs["sizes"]
+    sizes = {key: value for key, value in sizes.items() if key != "initializer_range"}
+    return {"@architectures": "spacy-bert.Bert.v1", **sizes, "window": 32, "stride": 24}
+
+
+def test_heads_predict_from_their_own(two, make_examples):
+    """Catches a head that reads the vectors of the other encoder."""
+    add_heads(two)
+    two.initialize(lambda: examples_of(two, make_examples))
+    perturb(two)
+    assert two.get_pipe("bert").listening_components == ["tagger"]
+    assert two.get_pipe("wide").listening_components == ["ner", "textcat"]
+    doc = two(TEXT)
+    view = doc._.bert
+    for head, expected in [
+        ("tagger", view["bert"].tokens),
+        ("ner", view["wide"].tokens),
+        ("textcat", view["wide"].cls[None]),
+    ]:
+        nodes = two.get_pipe(head).model.walk()
+        (reader,) = [node for node in nodes if isinstance(node, BertListenerModel)]
+        read = reader.predict([doc])
+        np.testing.assert_array_equal(read[0] if head != "textcat" else read, expected)
+        assert expected.any()
+
+
+def test_heads_train_their_own(two, make_examples):
+    """Catches a gradient that goes to the other encoder, or to neither."""
+    add_heads(two)
+    examples = examples_of(two, make_examples)
+    optimizer = two.initialize(lambda: examples)
+    perturb(two)
+    for head, trained, other in [("tagger", "bert", "wide"), ("ner", "wide", "bert")]:
+        before = {name: weights(two, name) for name in ("bert", "wide")}
+        heads = {"ner", "tagger", "textcat"}
+        losses = {}
+        two.update(examples, sgd=optimizer, exclude=list(heads - {head}), losses=losses)
+        two(TEXT)  # takes a step that was put off
+        assert losses[trained] > 0 and losses[other] == 0
+        assert not equal(weights(two, trained), before[trained])
+        assert equal(weights(two, other), before[other])
+
+
+def test_anyone_means_the_nearest_before(two, make_examples):
+    """Catches "*" taken for the first encoder, whose width would not even fit here."""
+    two.add_pipe("ner", config=ner(listener(48)))
+    two.add_pipe("textcat", config=textcat(pooled_listener(32)), after="bert")
+    assert two.get_pipe("bert").listening_components == ["textcat"]
+    assert two.get_pipe("wide").listening_components == ["ner"]
+    two.initialize(lambda: make_examples(two))
+    before = {name: weights(two, name) for name in ("bert", "wide")}
+    perturb(two)
+    two.update(make_examples(two))
+    two.update(make_examples(two))
+    for name in ("bert", "wide"):
+        assert not equal(weights(two, name), before[name])
+    assert two(TEXT).cats
+
+
+def test_saving(two, make_examples, tmp_path):
+    """Catches one encoder's weights written over the other's."""
+    add_heads(two)
+    two.initialize(lambda: examples_of(two, make_examples))
+    perturb(two)
+    two.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    assert_same(loaded.pipe([TEXT, "Bob works"]), two.pipe([TEXT, "Bob works"]))
+    for name in ("bert", "wide"):
+        assert equal(weights(loaded, name), weights(two, name))
+
+
+def test_docs_on_their_way(two):
+    """Catches results of the second encoder that are lost with the tensor."""
+    doc = two(TEXT)
+    back = Doc(two.vocab).from_bytes(doc.to_bytes(exclude=["user_hooks"]))
+    assert back._.bert.names == ["bert", "wide"]
+    for name in ("bert", "wide"):
+        np.testing.assert_array_equal(back._.bert[name].tokens, doc._.bert[name].tokens)
+    data = DocBin(docs=[doc], store_user_data=True).to_bytes()
+    (back,) = DocBin().from_bytes(data).get_docs(two.vocab)
+    np.testing.assert_array_equal(back._.bert["wide"].tokens, doc._.bert["wide"].tokens)
