@@ -14,7 +14,7 @@ for these the whole run becomes the offsets of every piece made of it.
 """
 
 import unicodedata
-from functools import lru_cache
+from functools import cache
 from typing import FrozenSet, List, Tuple
 
 import numpy as np
@@ -29,7 +29,7 @@ _CLEAN = BertNormalizer(
 _PLANES_WITH_MARKS = range(0x300, 0x20000)  # no mark below U+0300 or above plane 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def surviving_marks() -> FrozenSet[str]:
     """RETURNS (FrozenSet[str]): Characters with a combining class, alone or decomposed, that the
     library's accent stripping leaves in the text. Some 30 ms, once in a process.
