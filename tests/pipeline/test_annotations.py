@@ -9,6 +9,8 @@ from spacy.tokens import Doc, DocBin
 
 from spacy_bert import from_checkpoint
 
+from .heads import perturb
+
 TEXT = "Alice  isn't living in Paris, worker!"
 
 
@@ -201,9 +203,11 @@ def test_part_of_a_doc(keep_all):
     assert part._.bert.pieces == "is ##n ' t l ##i ##v ##ing".split()
     assert len(doc._.bert.pieces) == 18
     np.testing.assert_array_equal(doc._.bert.cls, before)
-    np.testing.assert_array_equal(
-        doc._.bert.cls, keep_all(doc[:].as_doc(copy_user_data=True))._.bert.cls
-    )
+    whole = doc[:].as_doc(copy_user_data=True)
+    np.testing.assert_array_equal(whole._.bert.cls, before)
+    perturb(keep_all)
+    assert not np.allclose(keep_all(whole)._.bert.cls, before)
+    np.testing.assert_array_equal(doc._.bert.cls, before)
 
 
 def test_docbin_drops_the_tensor(tiny_nlp):

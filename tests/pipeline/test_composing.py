@@ -166,8 +166,7 @@ def test_source_without_the_encoder(saved, joint_nlp, tmp_path):
 
 
 def test_replaced_listeners_train_apart(joint_nlp, make_examples):
-    """Catches a copy that shares weights, or an optimizer's state, with the encoder it was made
-    from."""
+    """Catches a copy that shares weights with the encoder it was made from."""
     expected = list(joint_nlp.pipe(TEXTS))
     joint_nlp.replace_listeners("bert", "textcat", ["model.tok2vec"])
     assert joint_nlp.get_pipe("bert").listening_components == ["ner"]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -93,6 +94,15 @@ def test_two_processes(minilm_path, tmp_path, method):
     assert result == ("done\n", "")
 
 
+@contextmanager
+def often_switching():
+    """Threads take turns some thousand times as often as by default, so that they do meet."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 def test_eight_threads(tiny_checkpoint, make_examples):
     """Catches state that predictions share: modes of the module, buffers, the batch of another
     thread. With dropout, so that a module in training mode would give other vectors."""
@@ -104,7 +114,7 @@ def test_eight_threads(tiny_checkpoint, make_examples):
     perturb(nlp)
     texts = [f"{name} lives in {place} " * n for name in ("Alice", "Bob") for place in ("Paris", "x") for n in range(1, 17)]  # fmt: skip
     expected = [nlp(text) for text in texts]
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(8) as pool, often_switching():
         docs = list(pool.map(nlp, texts))
         batches = list(pool.map(lambda batch: list(nlp.pipe(batch)), [texts] * 8))
     for answers in (docs, *batches):

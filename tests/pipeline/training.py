@@ -1,7 +1,7 @@
 """Training configs for a few steps on the toy corpus."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Sequence
 
 import spacy
 from confection import Config
@@ -24,8 +24,8 @@ def config_of(
     components: Dict[str, Any],
     *,
     initialize: Dict[str, Any],
-    frozen: List[str] = [],  # noqa: B006
-    annotating: List[str] = [],  # noqa: B006
+    frozen: Sequence[str] = (),
+    annotating: Sequence[str] = (),
     steps: int = 4,
 ) -> Config:
     """corpus (Path): A .spacy file to train and evaluate on.
@@ -40,8 +40,8 @@ def config_of(
             "training": {
                 "max_steps": steps,
                 "eval_frequency": 2,
-                "frozen_components": frozen,
-                "annotating_components": annotating,
+                "frozen_components": list(frozen),
+                "annotating_components": list(annotating),
                 "batcher": {
                     "@batchers": "spacy.batch_by_words.v1",
                     "size": 20,
