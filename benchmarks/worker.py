@@ -92,7 +92,10 @@ def ner_pipeline(peer: str, checkpoint: str) -> Language:
             head.format(pipeline='["bert", "ner"]') + NER + OURS_LISTENER.format(width=sizes.width)
         )
         config = Config().from_str(text)
-        config["components"]["bert"] = {"factory": "bert", "model": bert_settings(sizes)}
+        config["components"]["bert"] = {
+            "factory": "bert",
+            "model": {**bert_settings(sizes), "mixed_precision": "auto"},
+        }
         config["initialize"] = {"components": {"bert": {"checkpoint": checkpoint}}}
     else:
         text = head.format(pipeline='["transformer", "ner"]')

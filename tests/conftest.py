@@ -21,6 +21,8 @@ from spacy_bert.encoder import (
 )
 from spacy_bert.wordpiece import WordPieceTokenizer
 
+# Networks this small gain nothing from threads, and waiting threads stall a busy machine.
+torch.set_num_threads(1)
 # A shared machine stalls now and then: how long one example took says nothing about the code.
 settings.register_profile("spacy-bert", deadline=None)
 settings.load_profile("spacy-bert")

@@ -180,8 +180,8 @@ How many WordPiece pieces the encoder reads at once. A longer text is read in wi
 and memory, but show each word less of what is around it.""",
     "batch_pieces": "About how many pieces to compute together; fewer take less memory.",
     "mixed_precision": """\
-true: train with matrix products in bfloat16, which is faster where the hardware has it (GPUs from
-2020 on). The weights stay in 32 bits.""",
+Train with matrix products in bfloat16: "auto" where the hardware has instructions for them (recent
+server processors, GPUs from 2020 on), true or false. The weights stay in 32 bits.""",
     "gradient_checkpointing": "true: less memory in training, for about a third more time.",
 }
 
@@ -240,7 +240,7 @@ def training_config(
         "tokenizer": _keys(defaults["nlp"]["tokenizer"]),
         "initialize_tokenizer": _value(defaults["initialize"]["tokenizer"]),
         "segments": f"{SEGMENTS}\n" if annotating else "",
-        "bert": _bert_section(config, gpu=gpu),
+        "bert": _bert_section(config),
         "heads": "\n".join(_head_sections(pipe, pooling) for pipe in heads),
         "annotating": _value(annotating),
         "rate": rate,
@@ -281,14 +281,14 @@ def check_pipes(pipes: Sequence[str]) -> List[str]:
     return ["segments", *heads] if "segments" in pipes else heads
 
 
-def _bert_section(config: "BertConfig", *, gpu: bool) -> str:
+def _bert_section(config: "BertConfig") -> str:
     """The settings of the encoder, under their comments."""
     from ..pipeline.assemble import bert_settings
 
     settings: Dict[str, Any] = {
         **bert_settings(config),
         "batch_pieces": 4096,
-        "mixed_precision": gpu,
+        "mixed_precision": "auto",
         "gradient_checkpointing": False,
     }
     lines = []

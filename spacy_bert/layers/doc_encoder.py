@@ -4,7 +4,7 @@ Legend: W width of a vector.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, cast
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union, cast
 
 import numpy as np
 import torch
@@ -119,14 +119,14 @@ def doc_encoder(
     config: BertConfig,
     *,
     poolings: Sequence[str] = (),
-    mixed_precision: bool = False,
+    mixed_precision: Union[bool, str] = False,
     gradient_checkpointing: bool = False,
 ) -> Model[WindowBatch, DocVectors]:
     """The encoder as a Thinc layer.
 
     config (BertConfig): Its sizes.
     poolings (Sequence[str]): Vectors of whole Docs to make besides the token vectors.
-    mixed_precision (bool): Train with bfloat16 matrix products.
+    mixed_precision (Union[bool, str]): Train with bfloat16 matrix products; "auto" where the hardware has them.
     gradient_checkpointing (bool): Keep no activations within layers in training; recompute them.
     RETURNS (Model[WindowBatch, DocVectors]): The layer, without weights until they are loaded.
     """

@@ -5,7 +5,7 @@ every prediction (a race between threads), and looks its averages up under a key
 """
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union, cast
 
 import safetensors.torch
 import srsly
@@ -16,6 +16,7 @@ from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 
+from ..encoder.precision import multiplies_bf16
 from .fork_guard import guard_forks
 from .optimizer import AdamW, check_finite_gradients
 
@@ -26,19 +27,30 @@ class BertShim(PyTorchShim):
     """Runs, steps and saves the torch module of an encoder.
 
     model (nn.Module): The module, on the meta device until it is loaded, in eval mode.
-    mixed_precision (bool): Train with bfloat16 matrix products.
+    mixed_precision (Union[bool, str]): Train with bfloat16 matrix products; "auto" where the hardware has them.
     """
 
-    def __init__(self, model: nn.Module, *, mixed_precision: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, mixed_precision: Union[bool, str] = False) -> None:
         # Not Thinc's own initialisation: it would move the module to a device at once, which a
         # module without memory cannot do; bfloat16 needs no scaler of gradients.
         Shim.__init__(self, model)
-        self._mixed_precision = mixed_precision
+        if mixed_precision not in (True, False, "auto"):
+            raise ValueError(
+                f'mixed_precision is {mixed_precision!r}, but it must be true, false or "auto".'
+            )
+        self._precision = mixed_precision
 
     @property
     def is_loaded(self) -> bool:
         """RETURNS (bool): Whether the module has weights."""
         return not any(parameter.is_meta for parameter in self._model.parameters())
+
+    @property
+    def trains_in_bf16(self) -> bool:
+        """RETURNS (bool): Whether matrix products run in bfloat16 in training."""
+        if self._precision == "auto":
+            return multiplies_bf16(self.device)
+        return bool(self._precision)
 
     def target_device(self) -> torch.device:
         """RETURNS (torch.device): The device that Thinc computes on at the moment."""
@@ -58,7 +70,7 @@ class BertShim(PyTorchShim):
             tensors and their gradients and adds to the gradients of the weights."""
         self._model.train()
         try:
-            results = self._model(*inputs.args, bf16=self._mixed_precision, **inputs.kwargs)
+            results = self._model(*inputs.args, bf16=self.trains_in_bf16, **inputs.kwargs)
         finally:
             self._model.eval()
 

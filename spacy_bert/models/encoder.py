@@ -1,7 +1,7 @@
 """The encoder's architectures: Bert (shared), BertTok2Vec and BertPooled (inlined), and their listeners."""
 
 from inspect import Signature, signature
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Literal, Union
 
 from spacy.tokens import Doc
 from thinc.api import Model, chain
@@ -30,7 +30,7 @@ def Bert(
     window: int = 512,
     stride: int = 448,
     batch_pieces: int = 4096,
-    mixed_precision: bool = False,
+    mixed_precision: Union[bool, Literal["auto"]] = False,
     gradient_checkpointing: bool = False,
 ) -> Model[List[Doc], DocVectors]:
     """BERT over Docs, the model of the `bert` component (`spacy-bert.Bert.v1`).
@@ -41,7 +41,8 @@ def Bert(
     window (int): Longest window in pieces, [CLS] and [SEP] included; at most `max_positions`.
     stride (int): Pieces from the start of one window of a long Doc to the start of the next.
     batch_pieces (int): Pieces of windows that are computed together, about; more needs more memory.
-    mixed_precision (bool): Train with bfloat16 matrix products.
+    mixed_precision (Union[bool, str]): Train with bfloat16 matrix products; "auto" where the
+        hardware has instructions for them. The weights stay in 32 bits.
     gradient_checkpointing (bool): Save memory in training by recomputing activations within layers.
     RETURNS (Model[List[Doc], DocVectors]): The model, without weights until a checkpoint is loaded.
     RAISES: ValueError for sizes that do not fit together; the message names the key.

@@ -43,5 +43,5 @@ def bert_settings(config: BertConfig) -> Dict[str, Any]:
         "@architectures": "spacy-bert.Bert.v1",
         **sizes,
         "window": window,
-        "stride": max(1, window * 7 // 8),
+        "stride": max(1, min(window * 7 // 8, window - 2)),
     }

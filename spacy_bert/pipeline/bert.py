@@ -24,7 +24,7 @@ from ..layers.doc_encoder import (
     randomize_weights,
 )
 from ..layers.listeners import BertListenerModel, PooledListenerModel
-from ..layers.shared_batch import SharedBatch
+from ..layers.shared_batch import SharedBatch, describe
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
@@ -73,6 +73,7 @@ class Bert(TrainablePipe):
         self._batch: Optional[SharedBatch] = None
         self._deferred: Optional[Optimizer] = None
         self._losses: Dict[str, float] = {}
+        self._latest = "no batch"
         self._heard: Set[str] = set()
         self._set_poolings()
 
@@ -306,12 +307,16 @@ class Bert(TrainablePipe):
                     # None is how it is born, but its annotation says int.
                     cast(Tok2VecListener, listener).receive(cast(int, None), None, None)
             self._losses[self.name] += batch.squared_gradient()
+            self._latest = describe(batch.docs)
             batch.backward()
         if deferred is not None:
             self._step(deferred)
 
     def _step(self, sgd: Optimizer) -> None:
-        self.model.finish_update(sgd)
+        try:
+            self.model.finish_update(sgd)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} This came after {self._latest}.") from None
 
     def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
         """Use other weights for a while. (A plain generator, as spaCy's own is.)

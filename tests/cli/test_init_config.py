@@ -141,8 +141,6 @@ def test_gpu(write):
     cpu, gpu = (load_config(write("ner", *o, name=f"{len(o)}.cfg")) for o in ((), ("--gpu",)))
     assert cpu["system"]["gpu_allocator"] is None
     assert gpu["system"]["gpu_allocator"] == "pytorch"
-    assert not cpu["components"]["bert"]["model"]["mixed_precision"]
-    assert gpu["components"]["bert"]["model"]["mixed_precision"]
 
 
 def test_training_ends_with_the_learning_rate(write):

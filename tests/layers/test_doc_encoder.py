@@ -9,12 +9,14 @@ import torch
 from spacy.tokens import Doc
 
 import spacy_bert
-from spacy_bert.encoder import load_checkpoint
+from spacy_bert.encoder import BertConfig, load_checkpoint
 from spacy_bert.layers import doc_windows
+from spacy_bert.layers import shim as shim_module
 from spacy_bert.layers.doc_encoder import (
     POOLINGS,
     DocGradients,
     DocVectors,
+    doc_encoder,
     find_part,
     load_weights,
     randomize_weights,
@@ -228,6 +230,27 @@ def test_mixed_precision(tiny_checkpoint: Path, docs: List[Doc]) -> None:
         torch.testing.assert_close(found[name], expected[name], rtol=0.2, atol=0.1 * scale)
     name = "encoder.layers.0.up.weight"
     assert not torch.equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_auto_precision(
+    tiny_checkpoint: Path, docs: List[Doc], monkeypatch: pytest.MonkeyPatch, has_instructions: bool
+) -> None:
+    """ "auto" that does not ask the hardware, or does not listen to the answer."""
+    monkeypatch.setattr(shim_module, "multiplies_bf16", lambda device: has_instructions)
+    model = build(tiny_checkpoint, mixed_precision="auto")
+    dtypes: List[torch.dtype] = []
+    network_of(model).encoder.layers[0].up.register_forward_hook(
+        lambda module, inputs, output: dtypes.append(output.dtype)
+    )
+    model.begin_update(docs)
+    assert set(dtypes) == {torch.bfloat16 if has_instructions else torch.float32}
+
+
+def test_unknown_precision(tiny_checkpoint: Path) -> None:
+    """A misspelt precision that trains in another one without a word."""
+    with pytest.raises(ValueError, match="mixed_precision is 'fp8'"):
+        doc_encoder(BertConfig.from_size("tiny"), mixed_precision="fp8")
 
 
 def test_no_docs(model: Any) -> None:
