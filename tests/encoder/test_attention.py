@@ -95,3 +95,14 @@ def test_dropout_is_on_the_probabilities():
     torch.testing.assert_close(steps, steps.round())
     assert len(steps.round().unique()) > 5
     assert attended.mean().item() == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("length", [1, 9, 60, 150])
+def test_kernels_agree(length: int) -> None:
+    """Catches a kernel for few sequences that differs from the one for many, or its choice by
+    something that changes the result."""
+    torch.manual_seed(0)
+    qkv = torch.randn(length, 3 * 32)
+    few = self_attention(qkv, length_groups([length]), heads=4)
+    many = self_attention(qkv.repeat(9, 1), length_groups([length] * 9), heads=4)
+    torch.testing.assert_close(many, few.repeat(9, 1), rtol=1e-5, atol=1e-6)
