@@ -12,7 +12,6 @@ from torch import Tensor
 
 from .dropout import dropout as drop
 
-
 # Measured: beyond either, the fused kernel is faster, as the scores no longer stay in the cache.
 FEW_SEQS = 4
 FEW_SCORES = 25_000  # per head

@@ -76,12 +76,22 @@ def test_shows_all_settings_of_encoder_and_optimizer(write):
     assert encoder.keys() - {"@architectures"} == signature(Bert).parameters.keys()
     assert optimizer.keys() - {"@optimizers"} == signature(AdamW).parameters.keys()
     for section, function, chosen in (
-        # what training is best run in depends on the hardware, what a model means does not
+        # what is best depends on hardware and heads; what a name means does not
         (encoder, Bert, {*BertConfig().to_dict(), "window", "stride", "mixed_precision"}),
-        (optimizer, AdamW, {"learn_rate"}),
+        (optimizer, AdamW, {"learn_rate", "heads_scale", "layer_decay"}),
     ):
         for name, parameter in signature(function).parameters.items():
             assert name in chosen or section[name] == parameter.default, name
+
+
+def test_rates_fit_the_heads(write):
+    """Catches a classifier that starves at a parser's rate, or the other way round."""
+    texts, tokens, both = (
+        load_config(write(pipes, name=f"{pipes}.cfg"))["training"]["optimizer"]
+        for pipes in ("textcat", "ner", "textcat,ner")
+    )
+    assert texts["heads_scale"] > tokens["heads_scale"] == both["heads_scale"]
+    assert texts["layer_decay"] == 1.0 > tokens["layer_decay"] == both["layer_decay"]
 
 
 def test_spacy_finds_nothing_wrong(write, corpus, capsys):
