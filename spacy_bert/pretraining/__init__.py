@@ -1,0 +1,1 @@
+"""Raw text to checkpoint. Imports neither spaCy nor Thinc."""
