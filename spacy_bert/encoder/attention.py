@@ -45,7 +45,12 @@ def length_groups(lengths: Sequence[int]) -> List[LengthGroup]:
 
 
 def self_attention(
-    qkv: Tensor, groups: Sequence[LengthGroup], *, heads: int, dropout: float = 0.0
+    qkv: Tensor,
+    groups: Sequence[LengthGroup],
+    *,
+    heads: int,
+    dropout: float = 0.0,
+    causal: bool = False,
 ) -> Tensor:
     """Scaled dot-product attention within each sequence (Vaswani et al. 2017, section 3.2).
 
@@ -53,6 +58,7 @@ def self_attention(
     groups (Sequence[LengthGroup]): How the rows fall into sequences.
     heads (int): Number of heads, H.
     dropout (float): Dropout on the attention probabilities.
+    causal (bool): Whether each row attends to itself and what is before it only.
     RETURNS (Tensor): Attended values, shape (R, H * D).
     """
     if not groups:
@@ -60,13 +66,13 @@ def self_attention(
     # One split for all groups: its gradient is one concatenation, where the gradient of a slice is
     # a zero-filled copy of the whole batch, for every group.
     blocks = [
-        _attend(rows.view(group.n_seqs, group.length, 3, heads, -1), dropout)
+        _attend(rows.view(group.n_seqs, group.length, 3, heads, -1), dropout, causal)
         for group, rows in zip(groups, qkv.split([g.n_seqs * g.length for g in groups]))
     ]
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 
-def _attend(qkv: Tensor, dropout: float) -> Tensor:
+def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     """Attention of sequences of one length: (N, L, 3, H, D) -> (N * L, H * D)."""
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, H, L, D) each
     n_seqs, length = qkv.shape[:2]
@@ -76,7 +82,10 @@ def _attend(qkv: Tensor, dropout: float) -> Tensor:
         # that are masked out whole, which packed rows never have. For a few short sequences, which
         # is what mixed lengths leave of a batch, plain products take two thirds of its time.
         weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
+        if causal:
+            later = torch.ones(length, length, dtype=torch.bool, device=qkv.device).triu(1)
+            weights = weights.masked_fill(later, float("-inf"))
         block = torch.matmul(drop(torch.softmax(weights, dim=-1), dropout), value)
     else:
-        block = F.scaled_dot_product_attention(query, key, value)
+        block = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
     return block.transpose(1, 2).reshape(qkv.shape[0] * qkv.shape[1], -1)

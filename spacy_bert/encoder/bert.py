@@ -47,8 +47,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
-    def forward(self, rows: Tensor, groups: Sequence[LengthGroup], dropout: float) -> Tensor:
-        attended = self_attention(self.qkv(rows), groups, heads=self.heads, dropout=dropout)
+    def forward(
+        self, rows: Tensor, groups: Sequence[LengthGroup], dropout: float, causal: bool
+    ) -> Tensor:
+        attended = self_attention(
+            self.qkv(rows), groups, heads=self.heads, dropout=dropout, causal=causal
+        )
         return self.out(attended)  # (R, W)
 
 
@@ -70,8 +74,9 @@ class Layer(nn.Module):
         groups: Sequence[LengthGroup],
         hidden_dropout: float,
         attention_dropout: float,
+        causal: bool,
     ) -> Tensor:
-        attended = self.attention(rows, groups, attention_dropout)
+        attended = self.attention(rows, groups, attention_dropout, causal)
         rows = self.attention_norm(rows + drop(attended, hidden_dropout))  # (R, W)
         output = self.down(GELUS[self.activation](self.up(rows)))  # (R, W) -> (R, F) -> (R, W)
         return self.output_norm(rows + drop(output, hidden_dropout))
@@ -90,11 +95,19 @@ class BertEncoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.gradient_checkpointing = False
 
-    def forward(self, pieces: PackedPieces, *, hidden_states: Optional[list] = None) -> Tensor:
+    def forward(
+        self,
+        pieces: PackedPieces,
+        *,
+        hidden_states: Optional[list] = None,
+        causal: bool = False,
+    ) -> Tensor:
         """Encode a batch.
 
         pieces (PackedPieces): The sequences, [CLS] and [SEP] included.
         hidden_states (Optional[list]): Is given the output of the embeddings and of each layer, if a list.
+        causal (bool): Whether each piece sees itself and the pieces before it only (the paper's
+            left-to-right ablation, section 5.1).
         RETURNS (Tensor): The last layer's vectors, shape (n_rows, width).
         RAISES: ValueError if a sequence is longer than the position table.
         """
@@ -114,7 +127,7 @@ class BertEncoder(nn.Module):
         if hidden_states is not None:
             hidden_states.append(rows)
         for layer in self.layers:
-            arguments = (rows, groups, hidden_dropout, attention_dropout)
+            arguments = (rows, groups, hidden_dropout, attention_dropout, causal)
             if recompute:
                 rows = checkpoint(layer, *arguments, use_reentrant=False)
             else:

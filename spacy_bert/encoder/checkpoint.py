@@ -258,7 +258,7 @@ def save_checkpoint(path: Union[str, Path], checkpoint: Checkpoint) -> None:
         _write(temporary, checkpoint, tensors)
         _publish(temporary, path)
     except (OSError, SafetensorError) as error:
-        number, reason = _os_error(error)
+        number, reason = os_error(error)
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         raise OSError(
             number,
@@ -544,7 +544,7 @@ def _write(directory: Path, checkpoint: Checkpoint, tensors: Dict[str, Tensor]) 
     save_file(tensors, weights, metadata={"format": "pt"})
     shutil.copymode(config, weights)  # safetensors makes files that only their owner may read
     for path in [*directory.iterdir(), directory]:
-        _sync(path)
+        sync(path)
 
 
 def _publish(temporary: Path, path: Path) -> None:
@@ -557,8 +557,8 @@ def _publish(temporary: Path, path: Path) -> None:
             (path / "added_tokens.json").unlink(missing_ok=True)
         for name in names:
             os.replace(temporary / name, path / name)
-        _sync(path)
-    _sync(path.parent)
+        sync(path)
+    sync(path.parent)
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -569,7 +569,7 @@ def _remove_abandoned(path: Path) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file, or the names in a directory, are on the disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows opens no directories
@@ -583,7 +583,7 @@ def _sync(path: Path) -> None:
 # For messages.
 
 
-def _os_error(error: Exception) -> Tuple[int, str]:
+def os_error(error: Exception) -> Tuple[int, str]:
     """Number and text of an error of the system, which safetensors has in its message only."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno, error.strerror or str(error)

@@ -37,8 +37,14 @@ class MaskedLMHead(nn.Module):
         """rows (Tensor): Encoder vectors at the masked rows, shape (n_masked, width).
         piece_embeddings (Tensor): The encoder's piece embedding, shape (vocab_size, width).
         RETURNS (Tensor): Logits, shape (n_masked, vocab_size)."""
-        rows = self.norm(GELUS[self.activation](self.transform(rows)))
-        return nn.functional.linear(rows, piece_embeddings, self.bias)
+        return nn.functional.linear(self.transformed(rows), piece_embeddings, self.bias)
+
+    def transformed(self, rows: Tensor) -> Tensor:
+        """What the decoder is applied to, for a loss that does the rest itself.
+
+        rows (Tensor): Encoder vectors, shape (n_masked, width).
+        RETURNS (Tensor): Transformed vectors, shape (n_masked, width)."""
+        return self.norm(GELUS[self.activation](self.transform(rows)))
 
 
 class NextSentenceHead(nn.Module):

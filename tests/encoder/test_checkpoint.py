@@ -833,7 +833,7 @@ def test_on_the_disk_before_it_has_a_name(checkpoint, tmp_path, monkeypatch):
         synced.clear()
         return rename(source, target)
 
-    monkeypatch.setattr(module, "_sync", synced.append)
+    monkeypatch.setattr(module, "sync", synced.append)
     monkeypatch.setattr(Path, "rename", watch)
     save_checkpoint(tmp_path / "new", checkpoint)
     assert synced == [tmp_path]

@@ -1,0 +1,96 @@
+"""Batches on the device, when they are wanted."""
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Callable, Deque, Optional, Tuple
+
+import torch
+
+from .batches import Position, PretrainingBatch, PretrainingStream
+
+# What a GPU has waiting for it. A processor has nobody else to make batches.
+AHEAD_OF_GPU = 4
+
+
+def to_device(batch: PretrainingBatch, device: torch.device) -> PretrainingBatch:
+    """batch (PretrainingBatch): A batch on the host.
+    device (torch.device): Where it is wanted.
+    RETURNS (PretrainingBatch): It there; copying may go on while the host does."""
+    if device.type == "cpu":
+        return batch
+    pieces = batch.pieces
+    pinned = pieces._replace(
+        ids=pieces.ids.pin_memory(),
+        type_ids=pieces.type_ids.pin_memory(),
+        positions=pieces.positions.pin_memory(),
+        cu_seqlens=pieces.cu_seqlens.pin_memory(),
+    )
+    rows, ids, not_next = (
+        tensor.pin_memory().to(device, non_blocking=True)
+        for tensor in (batch.masked_rows, batch.masked_ids, batch.not_next)
+    )
+    return PretrainingBatch(pinned.to(device), rows, ids, not_next)
+
+
+class Feed:
+    """Reads a stream, ahead of the one who asks if that helps, and knows the position of what is
+    asked for next.
+
+    open_stream (Callable[[Position, int], PretrainingStream]): Makes the stream that begins at a
+        position, with sequences of some length.
+    position (Position): Where to begin.
+    max_length (int): Longest sequence.
+    device (torch.device): Where the batches are wanted.
+    ahead (Optional[int]): How many to have ready; None: as many as the device needs.
+    """
+
+    def __init__(
+        self,
+        open_stream: Callable[[Position, int], PretrainingStream],
+        *,
+        position: Position,
+        max_length: int,
+        device: torch.device,
+        ahead: Optional[int] = None,
+    ) -> None:
+        self._open, self._device = open_stream, device
+        self._ahead = (AHEAD_OF_GPU if device.type == "cuda" else 0) if ahead is None else ahead
+        self._stream = open_stream(position, max_length)
+        self._worker = ThreadPoolExecutor(max_workers=1) if self._ahead else None
+        self._ready: Deque[Future[Tuple[PretrainingBatch, Position]]] = deque()
+        self.position, self.max_length = position, max_length
+
+    @property
+    def n_pieces(self) -> int:
+        """RETURNS (int): Pieces of an epoch."""
+        return self._stream.n_pieces
+
+    def set_max_length(self, max_length: int) -> None:
+        """max_length (int): Longest sequence of what is asked for from now on."""
+        if max_length != self.max_length:
+            for future in self._ready:  # read ahead, with the old length
+                future.cancel()
+            if self._worker is not None:
+                self._worker.submit(int).result()
+            self._ready.clear()
+            self.max_length = max_length
+            self._stream = self._open(self.position, max_length)
+
+    def next(self) -> PretrainingBatch:
+        """RETURNS (PretrainingBatch): The next batch, on the device."""
+        if self._worker is None:
+            batch, self.position = self._read()
+        else:
+            while len(self._ready) < self._ahead:
+                self._ready.append(self._worker.submit(self._read))
+            batch, self.position = self._ready.popleft().result()
+        return to_device(batch, self._device)
+
+    def _read(self) -> Tuple[PretrainingBatch, Position]:
+        batch = next(self._stream)
+        return batch, self._stream.position
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._worker is not None:
+            self._worker.shutdown(cancel_futures=True)
