@@ -262,23 +262,29 @@ def build_corpus(
     raw (int): Number of raw documents.
     RETURNS (dict[str, bytes]): Content of each file, by its path in the output folder.
     """
-    rng = random.Random(seed)
-    inventories = make_inventories(rng=rng)
+    inventories = make_inventories(rng=random.Random(seed))
     full, reduced = read_library(), read_library(withhold=True)
     nlp = spacy.blank("en")
     files: dict[str, bytes] = {}
-    # The test part comes first, so that it stays the same when the other numbers change.
-    for part, count in (("test", test), ("dev", dev), ("train", train)):
+    for part, count in (("train", train), ("dev", dev), ("test", test)):
         library = reduced if part == "train" else full
-        documents = generate_documents(count, rng=rng, inventory=inventories[part], library=library)
+        documents = generate_documents(
+            count, rng=_rng(seed, part), inventory=inventories[part], library=library
+        )
         docs = [to_doc(document, nlp=nlp) for document in documents]
         files[f"{part}.spacy"] = DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=docs).to_bytes()
+    rng = _rng(seed, "raw")
     documents = generate_documents(raw, rng=rng, inventory=inventories["raw"], library=full)
     for start in range(0, raw, RAW_DOCUMENTS_PER_FILE):
         text = raw_text(documents[start : start + RAW_DOCUMENTS_PER_FILE], rng=rng)
         name = f"raw/part-{start // RAW_DOCUMENTS_PER_FILE:03}.txt"
         files[name] = text.encode("utf8")
     return files
+
+
+def _rng(seed: int, part: str) -> random.Random:
+    """Randomness of one part, so that it stays the same when the sizes of the others change."""
+    return random.Random(f"{seed} {part}")
 
 
 def write_files(files: dict[str, bytes], *, output: Path) -> None:
