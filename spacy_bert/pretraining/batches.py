@@ -174,6 +174,8 @@ class PretrainingStream:
         epoch, block, instance, counted_for = position
         if counted_for not in (0, max_length):
             instance = 0
+        if min(position) < 0:
+            raise _no_such(position, "some of it is negative")
         if block >= len(self._plan(epoch)):
             raise _no_such(position, f"epoch {epoch} has {len(self._plan(epoch))} blocks")
         self.position = Position(epoch, block, instance, max_length)
