@@ -73,7 +73,8 @@ class Paths:
 class Encoder:
     """`[encoder]`: the network. What is None comes from `size`, or from the checkpoint.
 
-    size (Optional[str]): A name of `SIZES`; None where all dimensions are given, or a checkpoint is.
+    size (Optional[str]): A name of `SIZES`; None where all dimensions are given, or a checkpoint
+        brings its own. Where nothing at all is given, "mini".
     width, depth, heads, intermediate_width, max_positions, activation, layer_norm_eps,
     hidden_dropout, attention_dropout, initializer_range: As in BertConfig.
     """
@@ -100,6 +101,8 @@ class Encoder:
         """
         asked = {key: value for key, value in asdict(self).items() if value is not None}
         size = asked.pop("size", None)
+        if size is None and base is None and not {"width", "depth", "heads"} & set(asked):
+            size = "mini"
         if size is not None:
             width, depth, heads = SIZES[size]
             asked = {"width": width, "depth": depth, "heads": heads, **asked}
@@ -243,7 +246,7 @@ class PretrainConfig:
     """
 
     paths: Paths
-    encoder: Encoder = field(default_factory=lambda: Encoder(size="mini"))
+    encoder: Encoder = field(default_factory=Encoder)
     objective: Objective = field(default_factory=Objective)
     training: Training = field(default_factory=Training)
     optimizer: Optimizer = field(default_factory=Optimizer)

@@ -73,7 +73,8 @@ def prepare_folder(run: Path, config: PretrainConfig) -> None:
     run (Path): The folder; it exists.
     config (PretrainConfig): What is to be done there.
     """
-    for leftover in run.glob(".*.tmp"):
+    # A checkpoint that is replaced is written inside of the old one first.
+    for leftover in [*run.glob(".*.tmp"), *run.glob("checkpoint-*/.*.tmp")]:
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
