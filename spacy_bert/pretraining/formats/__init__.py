@@ -1,0 +1,1 @@
+"""One kind of file each: a path -> the documents in it, streamed."""
