@@ -18,11 +18,13 @@ ROOT = Path(spacy_bert.__file__).parents[1]
 NAMES: Dict[str, str] = {
     "spacy_factories": """
         bert
+        fill_mask
         segments
     """,
     "spacy_architectures": """
         spacy-bert.Bert.v1
         spacy-bert.BertListener.v1
+        spacy-bert.BertMaskedLM.v1
         spacy-bert.BertPooled.v1
         spacy-bert.BertPooledListener.v1
         spacy-bert.BertTextCat.v1

@@ -7,6 +7,7 @@ from typing import Any, Callable
 import typer
 
 from .debug_pieces import debug_pieces
+from .fill_mask import fill_mask
 from .info import info
 from .init_config import init_config
 
@@ -46,6 +47,7 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
 app.command("init-config")(plainly(init_config))
 app.command("info")(plainly(info))
 app.command("debug-pieces")(plainly(debug_pieces))
+app.command("fill-mask")(plainly(fill_mask))
 
 
 def main() -> None:

@@ -225,16 +225,19 @@ def load_weights(model: Model, checkpoint: Checkpoint) -> None:
 
     model (Model): The model.
     checkpoint (Checkpoint): What to load. A pooler that it lacks gets random weights.
-    RAISES: ValueError if its sizes are not those of the model.
+    RAISES: ValueError if its sizes are not those of the model, or it lacks another part.
     """
     encoder = find_part(model, "doc-encoder")
     config = BertConfig(**encoder.attrs["sizes"])
     check_sizes(config, checkpoint)
-    network: DocEncoder = _empty_network(encoder)
-    known = {k: v for k, v in checkpoint.weights.items() if k.startswith(("encoder.", "pooler."))}
-    if not checkpoint.has_pooler:
-        initialize_weights(network.pooler, std=config.initializer_range)
-    network.load_state_dict(known, strict=False)
+    parts = [name for name, _ in shim_of(encoder)._model.named_children()]
+    _check_parts(parts, checkpoint)
+    network = _empty_network(encoder)
+    for name in parts:
+        if name in checkpoint.parts:
+            network.get_submodule(name).load_state_dict(checkpoint.part(name))
+        else:
+            initialize_weights(network.get_submodule(name), std=config.initializer_range)
     _set_tokenizer(model, checkpoint.tokenizer)
 
 
@@ -256,10 +259,10 @@ def randomize_weights(model: Model, tokenizer: WordPieceTokenizer) -> None:
     _set_tokenizer(model, tokenizer)
 
 
-def _empty_network(encoder: Model) -> DocEncoder:
+def _empty_network(encoder: Model) -> nn.Module:
     """The layer's network with memory for its weights on the device in use."""
     shim = shim_of(encoder)
-    network: DocEncoder = shim._model
+    network: nn.Module = shim._model
     network.to_empty(device=shim.target_device())
     return network
 
@@ -298,4 +301,27 @@ def check_sizes(config: BertConfig, checkpoint: Checkpoint) -> None:
             f"The config of the encoder and the checkpoint {checkpoint.source} disagree: "
             f"{'; '.join(wrong)}. Put the checkpoint's sizes into the section of the encoder's "
             f"model (`python -m spacy_bert init-config` writes them)."
+        )
+
+
+# Parts of a network -> what to call them.
+PARTS = {
+    "encoder": "an encoder",
+    "pooler": "a pooler",
+    "mlm": "a masked-LM head",
+    "nsp": "a next-sentence head",
+}
+# A network that is trained further can learn these anew.
+MAY_BE_RANDOM = ("pooler",)
+
+
+def _check_parts(needed: Sequence[str], checkpoint: Checkpoint) -> None:
+    missing = [part for part in needed if part not in (*checkpoint.parts, *MAY_BE_RANDOM)]
+    if missing:
+        found = [name for part, name in PARTS.items() if part in checkpoint.parts]
+        raise ValueError(
+            f"The checkpoint {checkpoint.source} lacks {PARTS[missing[0]]}, without which nothing "
+            f"can be predicted. It holds {', '.join(found)}. Give one that was pretrained and not "
+            f"stripped of it (HuggingFace's BertForMaskedLM or BertForPreTraining; `python -m "
+            f"spacy_bert info` says what a folder holds)."
         )

@@ -15,11 +15,12 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..alignment import Alignment, align
-from ..encoder.packing import PackedPieces, pack_rows
+from ..encoder.packing import PackedPieces
 from ..segments import split_character
 from ..windows import Window, check_window, split_windows
-from ..wordpiece import WordPieceTokenizer
+from ..wordpiece import WordPieceTokenizer, encode_masked
 from .tokenizer_attr import TokenizerSlot
+from .window_rows import cut, lay_out, packed
 
 
 class DocPieces(NamedTuple):
@@ -123,7 +124,12 @@ def _no_gradient(d_batch: object) -> list:
 
 
 def doc_pieces(
-    docs: Sequence[Doc], tokenizer: WordPieceTokenizer, *, window: int, stride: int
+    docs: Sequence[Doc],
+    tokenizer: WordPieceTokenizer,
+    *,
+    window: int,
+    stride: int,
+    masked: bool = False,
 ) -> List[DocPieces]:
     """Tokenise, align and window some Docs.
 
@@ -131,10 +137,13 @@ def doc_pieces(
     tokenizer (WordPieceTokenizer): Text -> pieces.
     window (int): Longest window in pieces, [CLS] and [SEP] included.
     stride (int): Pieces from one window's start to the next's.
+    masked (bool): Whether "[MASK]" in a text is the mask piece; else it is plain text.
     RETURNS (List[DocPieces]): One entry a Doc.
     """
+    texts = [doc.text for doc in docs]
+    encoded_texts = encode_masked(tokenizer, texts) if masked else tokenizer.encode_batch(texts)
     result = []
-    for doc, encoded in zip(docs, tokenizer.encode_batch([doc.text for doc in docs])):
+    for doc, encoded in zip(docs, encoded_texts):
         places = doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2)
         alignment = align(encoded.offsets, places[:, 0], places[:, 0] + places[:, 1])
         split = split_piece(doc, encoded.offsets)
@@ -169,79 +178,33 @@ def plan_batch(
     RETURNS (WindowBatch): The plan.
     """
     windows = [(i, window) for i, doc in enumerate(docs) for window in doc.windows]
-    lengths = np.array([window.length for _, window in windows], dtype=np.int64)
-    order = np.argsort(lengths, kind="stable")
-    lengths = lengths[order]
-    ends = np.cumsum(lengths)
-    window_rows = ends - lengths  # first row of each window, in order
-    window_docs = np.array([windows[i][0] for i in order], dtype=np.int64)
-    n_rows = int(ends[-1]) if len(ends) else 0
-
-    ids = np.full(n_rows, tokenizer.sep_id, dtype=np.int64)
-    ids[window_rows] = tokenizer.cls_id
-    type_ids = np.zeros(n_rows, dtype=np.int64)
-    is_read = np.ones(n_rows, dtype=bool)
-    piece_rows = [np.zeros(len(doc.ids), dtype=np.int64) for doc in docs]
-    for i, row in zip(order, window_rows.tolist()):
-        index, window = windows[i]
-        _fill(window, row, docs[index].ids, piece_rows[index], ids, type_ids, is_read)
-
+    rows = lay_out([doc.ids for doc in docs], windows, tokenizer)
     # Pairs of token and row, in the order of the rows.
-    token_ids, token_rows, token_weights = _token_rows(docs, token_lengths, piece_rows)
-    read_rows = np.flatnonzero(is_read)
-    read_docs = np.repeat(window_docs, lengths)[read_rows]
+    token_ids, token_rows, token_weights = _token_rows(docs, token_lengths, rows.piece_rows)
+    read_rows = np.flatnonzero(rows.is_read)
+    read_docs = np.repeat(rows.window_docs, rows.lengths)[read_rows]
     read_weights = _one_over_count(read_docs, len(docs))
-    cls_weights = _one_over_count(window_docs, len(docs))
+    cls_weights = _one_over_count(rows.window_docs, len(docs))
 
     micro_batches = []
-    for first, last in _cut(lengths, batch_pieces):
-        start, end = int(window_rows[first]), int(ends[last - 1])
+    for first, last, start, end in cut(rows, batch_pieces):
         tokens = slice(*np.searchsorted(token_rows, [start, end]))
         reads = slice(*np.searchsorted(read_rows, [start, end]))
         micro_batches.append(
             MicroBatch(
-                pieces=pack_rows(ids[start:end], type_ids[start:end], lengths[first:last].tolist()),
+                pieces=packed(rows, first, last, start, end),
                 token_rows=token_rows[tokens] - start,
                 token_ids=token_ids[tokens],
                 token_weights=token_weights[tokens],
                 pool_rows=read_rows[reads] - start,
                 pool_docs=read_docs[reads],
                 pool_weights=read_weights[reads],
-                cls_rows=window_rows[first:last] - start,
-                cls_docs=window_docs[first:last],
+                cls_rows=rows.window_rows[first:last] - start,
+                cls_docs=rows.window_docs[first:last],
                 cls_weights=cls_weights[first:last],
             )
         )
     return WindowBatch(docs, token_lengths, micro_batches)
-
-
-def _fill(
-    window: Window,
-    row: int,
-    doc_ids: np.ndarray,
-    piece_rows: np.ndarray,
-    ids: np.ndarray,
-    type_ids: np.ndarray,
-    is_read: np.ndarray,
-) -> None:
-    """Write one window into the rows from `row` on. [CLS] and [SEP] stand there already.
-
-    single   [CLS] part [SEP]                    pair   [CLS] context [SEP] part [SEP]
-    """
-    part = row + 1
-    if window.context_end is not None:
-        part += window.context_end + 1
-        ids[row + 1 : part - 1] = doc_ids[: window.context_end]
-        type_ids[part : row + window.length] = 1
-        if window.reads_context:
-            piece_rows[: window.context_end] = np.arange(row + 1, part - 1)
-        else:
-            is_read[row + 1 : part - 1] = False
-    ids[part : row + window.length - 1] = doc_ids[window.start : window.end]
-    first, last = part + window.read_start - window.start, part + window.read_end - window.start
-    piece_rows[window.read_start : window.read_end] = np.arange(first, last)
-    is_read[part:first] = False
-    is_read[last : row + window.length - 1] = False
 
 
 def _token_rows(
@@ -269,16 +232,3 @@ def _one_over_count(groups: np.ndarray, n_groups: int) -> np.ndarray:
     RETURNS (np.ndarray): One over the size of each item's group, float32."""
     counts = np.bincount(groups, minlength=n_groups)
     return (1.0 / np.maximum(counts, 1)).astype(np.float32)[groups]
-
-
-def _cut(lengths: np.ndarray, batch_pieces: int) -> List[Tuple[int, int]]:
-    """Ranges of windows of at most `batch_pieces` rows together, or of a single window."""
-    ranges, first, rows = [], 0, 0
-    for i, length in enumerate(lengths.tolist()):
-        if rows and rows + length > batch_pieces:
-            ranges.append((first, i))
-            first, rows = i, 0
-        rows += length
-    if len(lengths):
-        ranges.append((first, len(lengths)))
-    return ranges

@@ -60,11 +60,7 @@ def Bert(
         hidden_dropout=hidden_dropout,
         attention_dropout=attention_dropout,
     )
-    if window > max_positions:
-        raise ValueError(
-            f"window is {window} pieces, but the encoder has only {max_positions} positions "
-            f"(max_positions). Use a window of {max_positions} or less."
-        )
+    check_positions(window, max_positions)
     model: Model[List[Doc], DocVectors] = chain(
         doc_windows(window=window, stride=stride, batch_pieces=batch_pieces),
         doc_encoder(
@@ -76,6 +72,17 @@ def Bert(
     model.attrs["replace_listener"] = replace_listener
     model.attrs["replace_listener_cfg"] = replace_listener_config
     return model
+
+
+def check_positions(window: int, max_positions: int) -> None:
+    """window (int): Longest window in pieces.
+    max_positions (int): Positions of the encoder.
+    RAISES: ValueError if it is too long for the encoder."""
+    if window > max_positions:
+        raise ValueError(
+            f"window is {window} pieces, but the encoder has only {max_positions} positions "
+            f"(max_positions). Use a window of {max_positions} or less."
+        )
 
 
 def BertTok2Vec(**settings: Any) -> Model[List[Doc], List[Floats2d]]:

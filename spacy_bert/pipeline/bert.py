@@ -28,11 +28,9 @@ from ..layers.shared_batch import SharedBatch, describe
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
+from .streaming import annotate_all, buffered
 
 KEEPABLE = ("tokens", "pooler", "max")
-# Docs of more characters than this together end the buffer of `pipe`, whatever its batch size:
-# vectors take memory, and long Docs fill micro-batches by themselves.
-BUFFER_CHARACTERS = 500_000
 
 
 class Bert(TrainablePipe):
@@ -150,19 +148,8 @@ class Bert(TrainablePipe):
         batch_size (int): How many to buffer at most; fewer where they are long.
         YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
         """
-        for docs in _buffer(stream, batch_size):
-            yield from self._annotate_all(docs)
-
-    def _annotate_all(self, docs: List[Doc]) -> List[Doc]:
-        """Annotate some Docs; if that fails, one by one. Returns those that did not fail."""
-        try:
-            self.set_annotations(docs, self.predict(docs))
-            return docs
-        except Exception as error:
-            if len(docs) == 1 or not self.is_loaded:
-                self.get_error_handler()(self.name, self, docs, error)
-                return []
-        return [done for doc in docs for done in self._annotate_all([doc])]
+        for docs in buffered(stream, batch_size):
+            yield from annotate_all(self, docs)
 
     def predict(self, docs: Iterable[Doc]) -> DocVectors:
         """Encode some Docs, without changing them.
@@ -439,21 +426,6 @@ class Bert(TrainablePipe):
     def add_label(self, label: str) -> int:
         """RAISES: ValueError: an encoder has no labels."""
         raise ValueError(f"The component '{self.name}' is an encoder and has no labels.")
-
-
-def _buffer(stream: Iterable[Doc], batch_size: int) -> Iterator[List[Doc]]:
-    """Batches of at most `batch_size` Docs, closed early when they hold much text."""
-    docs: List[Doc] = []
-    characters = 0
-    for doc in stream:
-        docs.append(doc)
-        last = doc[-1] if len(doc) else None
-        characters += last.idx + len(last) if last is not None else 0
-        if len(docs) >= batch_size or characters >= BUFFER_CHARACTERS:
-            yield docs
-            docs, characters = [], 0
-    if docs:
-        yield docs
 
 
 __all__ = ["Bert"]

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from thinc.api import Model
 
     from .bert import Bert
+    from .fill_mask import FillMask
     from .segments import Segments
 
 DEFAULT_BERT = {"@architectures": "spacy-bert.Bert.v1"}
+DEFAULT_MASKED_LM = {"@architectures": "spacy-bert.BertMaskedLM.v1"}
 
 
 @Language.factory(
@@ -42,3 +44,17 @@ def make_segments(nlp: Language, name: str, separator: str) -> "Segments":
     from .segments import Segments
 
     return Segments(name, separator=separator)
+
+
+@Language.factory(
+    "fill_mask",
+    assigns=["doc._.fill_mask"],
+    default_config={"model": DEFAULT_MASKED_LM, "top_k": 5},
+)
+def make_fill_mask(
+    nlp: Language, name: str, model: "Model[List[Doc], Any]", top_k: int
+) -> "FillMask":
+    """Ranks pieces for each mask; see spacy_bert.pipeline.fill_mask.FillMask."""
+    from .fill_mask import FillMask
+
+    return FillMask(nlp.vocab, model, name, top_k=top_k)

@@ -1,5 +1,6 @@
 """Text to WordPiece pieces, on the `tokenizers` library. Imports neither torch nor spaCy."""
 
+from .masked_text import encode_masked
 from .tokenizer import Encoded, WordPieceTokenizer
 
-__all__ = ["Encoded", "WordPieceTokenizer"]
+__all__ = ["Encoded", "WordPieceTokenizer", "encode_masked"]

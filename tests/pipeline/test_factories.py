@@ -58,6 +58,26 @@ def test_default_config():
     nlp.add_pipe("bert")
     nlp.add_pipe("segments")
     assert nlp.get_pipe_config("segments") == {"factory": "segments", "separator": "\n\n"}
+    nlp.add_pipe("fill_mask")
+    assert nlp.get_pipe_config("fill_mask") == {
+        "factory": "fill_mask",
+        "top_k": 5,
+        "model": {
+            "@architectures": "spacy-bert.BertMaskedLM.v1",
+            "vocab_size": 30522,
+            "width": 768,
+            "depth": 12,
+            "heads": 12,
+            "intermediate_width": 3072,
+            "max_positions": 512,
+            "type_vocab_size": 2,
+            "layer_norm_eps": 1e-12,
+            "activation": "gelu",
+            "window": 512,
+            "stride": 448,
+            "batch_pieces": 4096,
+        },
+    }
     assert nlp.get_pipe_config("bert") == {
         "factory": "bert",
         "set_tensor": True,
@@ -100,6 +120,8 @@ def test_constructing_takes_no_memory():
         ("bert", {"model": {"@architectures": "spacy-bert.Bert.v1", "witdh": 32}}, "witdh"),
         ("bert", {"model": {"@architectures": "spacy-bert.Bert.v1", "width": "wide"}}, "width"),
         ("segments", {"seperator": "|"}, "seperator"),
+        ("fill_mask", {"topk": 3}, "topk"),
+        ("fill_mask", {"top_k": "many"}, "top_k"),
     ],
 )
 def test_wrong_key_is_named(factory, config, key):

@@ -5,7 +5,7 @@ import pytest
 
 import spacy_bert
 from spacy_bert.layers.doc_encoder import shim_of
-from spacy_bert.pipeline import bert
+from spacy_bert.pipeline import streaming
 
 SENTENCE = "Alice lives in Paris, where Bob's worker likes the 42 works of Carol. "
 
@@ -59,7 +59,7 @@ def test_independent_of_the_batch(nlp):
 
 def test_buffer_ends_early(nlp, monkeypatch):
     """Catches a buffer of 128 long Docs: their vectors alone would fill the memory."""
-    monkeypatch.setattr(bert, "BUFFER_CHARACTERS", 100)
+    monkeypatch.setattr(streaming, "BUFFER_CHARACTERS", 100)
     pipe = nlp.get_pipe("bert")
     predict, sizes = pipe.predict, []
     monkeypatch.setattr(pipe, "predict", lambda docs: sizes.append(len(docs)) or predict(docs))
