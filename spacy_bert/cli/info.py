@@ -26,7 +26,7 @@ Sections = List[Tuple[str, Facts]]
 
 def info(
     path: Path = typer.Argument(
-        ..., metavar="PATH", help="A checkpoint, a saved pipeline or a vocabulary."
+        ..., metavar="PATH", help="A checkpoint, a saved pipeline, a vocabulary or a token store."
     ),
 ) -> None:
     """Say what a folder holds: sizes, weights, vocabulary; of a pipeline, what each pipe does."""
@@ -160,6 +160,47 @@ def describe_vocabulary(path: Path) -> Sections:
     return [(f"Vocabulary {path}", vocabulary_facts(WordPieceTokenizer.from_disk(path)))]
 
 
+def describe_store(path: Path) -> Sections:
+    """path (Path): Folder of a token store.
+    RETURNS (Sections): What to say of it, once all of it has been read.
+    RAISES (ValueError): It is damaged."""
+    from ..pretraining.store import TokenStore
+
+    store = TokenStore.open(path)
+    store.verify()
+    found, names = store.manifest, store.tokenizer.pieces
+    size = sum(content.bytes for content in found.files.values())
+    read = sum(source.bytes for source in found.sources)
+    files = ", ".join(source.name for source in found.sources[:4])
+    more = len(found.sources) - 4
+    start = " ".join(names[i] for i in store.pieces[:24].tolist())
+    return [
+        (
+            f"Token store {path}",
+            {
+                "documents": f"{found.n_documents:,}"
+                + f", and {found.n_without_pieces:,} without text" * bool(found.n_without_pieces),
+                "sentences": f"{found.n_sentences:,}, of {found.n_pieces / found.n_sentences:.1f} "
+                "pieces on average",
+                "pieces": f"{found.n_pieces:,}, {store.pieces.itemsize} bytes each",
+                "unknown": f"{found.n_unknown:,}, {found.n_unknown / found.n_pieces:.2%}",
+                "most frequent": f"{names[found.most_frequent_id]}, "
+                f"{found.most_frequent_share:.2%}: the least that a masked LM has to beat",
+                "begins": start,
+                **vocabulary_facts(store.tokenizer),
+                "sources": f"{len(found.sources):,} files, {read / 1e6:,.1f} MB: {files}"
+                + f" and {more:,} more" * (more > 0)
+                if found.sources
+                else "none: it was not made of files",
+                "reader": found.reader or "none",
+                "splitter": found.splitter or "none",
+                "size": f"{size / 1e6:,.1f} MB, all checksums are right",
+                "fingerprint": store.fingerprint,
+            },
+        )
+    ]
+
+
 def network_facts(config: "BertConfig") -> Facts:
     """config (BertConfig): The sizes of a network.
     RETURNS (Facts): What to say of it."""
@@ -228,6 +269,7 @@ class Kind(NamedTuple):
 KINDS: Iterable[Kind] = (
     Kind("pipeline", FILES, describe_pipeline),
     Kind("checkpoint", ("config.json",), describe_checkpoint),
+    Kind("token store", ("manifest.json", "pieces.bin"), describe_store),
     Kind("vocabulary", ("vocab.txt",), describe_vocabulary),
     Kind("vocabulary", ("tokenizer.json",), describe_vocabulary),
 )

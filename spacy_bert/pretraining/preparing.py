@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import (
     Any,
@@ -45,26 +45,28 @@ from .documents import (
     split_file,
     split_paragraphs,
 )
+from .formats.counted import counting
 from .store import Source, TokenStore
 from .store_writer import Encoded, StoreWriter
 
 # Characters of a task: a fifth of a second or so. Larger ones gain nothing, and the last of them
 # would keep one process busy while the others have nothing to do.
 TASK_CHARACTERS = 1 << 18
-# Files of less than this are read before other processes have started.
-SMALL_CORPUS = 2_000_000
+# Files of less than this are read by one process before others would have started: each loads what
+# its splitter needs.
+SMALL_CORPUS = 5_000_000
+# A fork starts at once, and takes any splitter along; elsewhere it has to be pickled.
+START_METHOD = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class Task(NamedTuple):
     """Some text to encode.
 
-    source (int): Number of the file that it ends in.
     reader (Reader): Of the file.
     parts (List[Any]): Parts that the reader has yet to parse; or RawDocuments.
     continues (bool): Whether the next task belongs to the last of these documents.
     """
 
-    source: int
     reader: Reader
     parts: List[Any]
     continues: bool
@@ -99,7 +101,8 @@ def prepare(
     n_process (Optional[int]): How many processes encode; None: one for each core, or one where
         there is little text. Where the system cannot fork, reader and splitter must be picklable.
     force (bool): Replace a store that is there.
-    progress (Optional[Callable[[int], None]]): Called with the size of each file that is done.
+    progress (Optional[Callable[[int], None]]): Called with a number of bytes each time that some
+        of a file were read.
     RETURNS (TokenStore): The store.
     RAISES (ValueError): There is no text, or a file cannot be read.
     RAISES (FileExistsError): There is something at `path`.
@@ -112,18 +115,12 @@ def prepare(
     if n_process is None:
         small = sum(source.bytes for source in sources) < SMALL_CORPUS
         n_process = 1 if small else available_cores()
-    done = 0
-    with StoreWriter(path, tokenizer, force=force) as writer:
+    listen = nullcontext() if progress is None else counting(progress)
+    with listen, StoreWriter(path, tokenizer, force=force) as writer:
         tasks = make_tasks(files, reader)
         with _results(tasks, tokenizer, splitter, n_process) as results:
-            for source, encoded in results:
+            for encoded in results:
                 writer.add(encoded)
-                while progress is not None and done < source:
-                    progress(sources[done].bytes)
-                    done += 1
-        while progress is not None and done < len(sources):
-            progress(sources[done].bytes)
-            done += 1
         return writer.finish(sources=sources, reader=reader_name, splitter=splitter_name)
 
 
@@ -131,7 +128,7 @@ def make_tasks(files: Sequence[Path], reader: Optional[Reader] = None) -> Iterat
     """files (Sequence[Path]): The files.
     reader (Optional[Reader]): What reads them; without it, each is read by its ending.
     YIELDS (Task): All that is in them, in order."""
-    for number, file in enumerate(files):
+    for file in files:
         chosen = reader or reader_for(file)
         parts: List[Any] = []
         size = 0
@@ -140,10 +137,10 @@ def make_tasks(files: Sequence[Path], reader: Optional[Reader] = None) -> Iterat
                 parts.append(piece)
                 size += n_characters
                 if size >= TASK_CHARACTERS:
-                    yield Task(number, chosen, parts, continues)
+                    yield Task(chosen, parts, continues)
                     parts, size = [], 0
         if parts:
-            yield Task(number, chosen, parts, False)
+            yield Task(chosen, parts, False)
 
 
 def _pieces(part: Any) -> Iterator[Tuple[Any, int, bool]]:
@@ -193,16 +190,14 @@ def _results(
     tokenizer: WordPieceTokenizer,
     splitter: Optional[Splitter],
     n_process: int,
-) -> Iterator[Iterator[Tuple[int, Encoded]]]:
-    """What comes of tasks, in their order, with the number of the file."""
+) -> Iterator[Iterator[Encoded]]:
+    """What comes of tasks, in their order."""
     if n_process == 1:
-        yield ((task.source, encode(task, tokenizer, splitter)) for task in tasks)
+        yield (encode(task, tokenizer, splitter) for task in tasks)
         return
-    # A fork starts at once, and takes any splitter along; elsewhere it has to be pickled.
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
     pool = ProcessPoolExecutor(
         n_process,
-        mp_context=multiprocessing.get_context(method),
+        mp_context=multiprocessing.get_context(START_METHOD),
         initializer=_start_worker,
         initargs=(tokenizer, splitter),
     )
@@ -217,18 +212,14 @@ def _results(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _in_order(
-    pool: ProcessPoolExecutor, tasks: Iterable[Task], most: int
-) -> Iterator[Tuple[int, Encoded]]:
-    under_way: Deque[Tuple[int, Future[Encoded]]] = deque()
+def _in_order(pool: ProcessPoolExecutor, tasks: Iterable[Task], most: int) -> Iterator[Encoded]:
+    under_way: Deque[Future[Encoded]] = deque()
     for task in tasks:
-        under_way.append((task.source, pool.submit(_work, task)))
+        under_way.append(pool.submit(_work, task))
         if len(under_way) >= most:
-            source, future = under_way.popleft()
-            yield source, future.result()
+            yield under_way.popleft().result()
     while under_way:
-        source, future = under_way.popleft()
-        yield source, future.result()
+        yield under_way.popleft().result()
 
 
 # Of a worker process.

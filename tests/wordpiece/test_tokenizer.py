@@ -95,6 +95,19 @@ def test_real_vocabulary_has_huggingfaces_ids(checkpoint, lowercase):
     assert len(expected[-1]) > 512
 
 
+@settings(max_examples=50)
+@given(st.lists(texts | st.text(st.characters(categories=["Cs", "Ll"])), max_size=6), st.booleans())
+def test_ids_without_offsets_are_the_same(batch, lowercase):
+    """Catches a path without offsets that reads some text in another way, lone surrogates and
+    empty texts included, or that puts pieces to the wrong text."""
+    tokenizer = TOKENIZERS[0 if lowercase else 1]
+    ids, counts = tokenizer.encode_ids_batch(batch)
+    assert (ids.dtype, counts.dtype) == (np.int32, np.int64)
+    found = [part.tolist() for part in np.split(ids, np.cumsum(counts)[:-1])] if batch else []
+    assert found == [encoded.ids.tolist() for encoded in tokenizer.encode_batch(batch)]
+    assert len(counts) == len(batch) and counts.sum() == len(ids)
+
+
 def test_special_pieces_in_a_text_are_plain_text(tokenizer):
     """Catches "[MASK]" in a user's text turning into the model's own mask."""
     encoded = tokenizer.encode("the [MASK]")
