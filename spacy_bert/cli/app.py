@@ -10,6 +10,8 @@ from .debug_pieces import debug_pieces
 from .fill_mask import fill_mask
 from .info import info
 from .init_config import init_config
+from .prepare import prepare
+from .pretrain import CONTEXT, pretrain
 
 app = typer.Typer(
     name="spacy-bert",
@@ -47,6 +49,8 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
 app.command("init-config")(plainly(init_config))
 app.command("info")(plainly(info))
 app.command("debug-pieces")(plainly(debug_pieces))
+app.command("prepare")(plainly(prepare))
+app.command("pretrain", context_settings=CONTEXT)(plainly(pretrain))
 app.command("fill-mask")(plainly(fill_mask))
 
 
