@@ -44,6 +44,8 @@ def length_groups(lengths: Sequence[int]) -> List[LengthGroup]:
     return groups
 
 
+# Each batch has groups of its own: what torch.compile made of them would fit no other.
+@torch.compiler.disable
 def self_attention(
     qkv: Tensor,
     groups: Sequence[LengthGroup],
@@ -76,16 +78,20 @@ def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     """Attention of sequences of one length: (N, L, 3, H, D) -> (N * L, H * D)."""
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, H, L, D) each
     n_seqs, length = qkv.shape[:2]
-    few = n_seqs <= FEW_SEQS and n_seqs * length**2 <= FEW_SCORES and qkv.device.type == "cpu"
-    if dropout or few:
+    few = n_seqs <= FEW_SEQS and n_seqs * length**2 <= FEW_SCORES
+    if qkv.device.type == "cpu" and (dropout or few):
         # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
         # that are masked out whole, which packed rows never have. For a few short sequences, which
         # is what mixed lengths leave of a batch, plain products take two thirds of its time.
         weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
         if causal:
-            later = torch.ones(length, length, dtype=torch.bool, device=qkv.device).triu(1)
+            later = torch.ones(length, length, dtype=torch.bool).triu(1)
             weights = weights.masked_fill(later, float("-inf"))
         block = torch.matmul(drop(torch.softmax(weights, dim=-1), dropout), value)
     else:
-        block = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        # On a GPU the fused kernels have dropout. (Those for sequences of mixed length, varlen_attn,
+        # have none as of torch 2.13.)
+        block = F.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, is_causal=causal
+        )
     return block.transpose(1, 2).reshape(qkv.shape[0] * qkv.shape[1], -1)

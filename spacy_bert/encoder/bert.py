@@ -3,23 +3,17 @@
 Legend: R rows (pieces) of the batch, W width, F width of the feed-forward layer.
 """
 
-from typing import Callable, Dict, Optional, Sequence
+from typing import Optional, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import LengthGroup, length_groups, self_attention
 from .config import BertConfig
 from .dropout import dropout as drop
+from .feed_forward import feed_forward
 from .packing import PackedPieces
-
-GELUS: Dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": lambda rows: F.gelu(rows, approximate="tanh"),
-    "relu": F.relu,
-}
 
 
 class Embeddings(nn.Module):
@@ -78,7 +72,8 @@ class Layer(nn.Module):
     ) -> Tensor:
         attended = self.attention(rows, groups, attention_dropout, causal)
         rows = self.attention_norm(rows + drop(attended, hidden_dropout))  # (R, W)
-        output = self.down(GELUS[self.activation](self.up(rows)))  # (R, W) -> (R, F) -> (R, W)
+        # (R, W) -> (R, F) -> (R, W)
+        output = feed_forward(rows, self.up, self.down, activation=self.activation)
         return self.output_norm(rows + drop(output, hidden_dropout))
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from .bert import GELUS
 from .config import BertConfig
+from .feed_forward import GELUS
 
 
 class Pooler(nn.Module):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spacy_bert.encoder.attention import LengthGroup, length_groups, self_attention
 
 
-def by_the_book(qkv, lengths, heads):
+def by_the_book(qkv, lengths, heads, causal=False):
     """softmax(q k' / sqrt(d)) v, one sequence and one head at a time."""
     width = qkv.shape[1] // 3
     size = width // heads
@@ -21,6 +21,8 @@ def by_the_book(qkv, lengths, heads):
             columns = slice(head * size, (head + 1) * size)
             query, key, value = (part[rows, columns] for part in qkv.split(width, dim=1))
             scores = query @ key.T / math.sqrt(size)
+            if causal:
+                scores[torch.ones(length, length).triu(1).bool()] = -math.inf
             out[rows, columns] = torch.softmax(scores, dim=1) @ value
         start += length
     return out
@@ -106,3 +108,30 @@ def test_kernels_agree(length: int) -> None:
     few = self_attention(qkv, length_groups([length]), heads=4)
     many = self_attention(qkv.repeat(9, 1), length_groups([length] * 9), heads=4)
     torch.testing.assert_close(many, few.repeat(9, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [[1], [7], [3, 3, 3], [1, 5, 5, 2, 9, 1], [20] * 80])
+@pytest.mark.parametrize("dropout", [0.0, 1e-9])
+def test_causal_equals_the_formula(lengths, dropout):
+    """Catches a row that sees what comes after it, in any of the kernels (a rate that rounds to
+    nothing chooses the one for dropout)."""
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(lengths), 3 * 8, dtype=torch.float64)
+    groups = length_groups(lengths)
+    attended = self_attention(qkv, groups, heads=2, causal=True, dropout=dropout)
+    expected = by_the_book(qkv, lengths, 2, causal=True)
+    torch.testing.assert_close(attended, expected, rtol=0, atol=1e-12)
+    if max(lengths) > 1:
+        assert (by_the_book(qkv, lengths, 2) - expected).abs().max() > 0.01
+
+
+def test_gradient_with_dropout():
+    """Catches a mask that is another in the backward pass, by finite differences."""
+    groups = length_groups([2, 2, 3])
+    qkv = torch.randn(7, 12, dtype=torch.float64, requires_grad=True)
+
+    def attend(rows):
+        torch.manual_seed(0)
+        return self_attention(rows, groups, heads=2, dropout=0.3, causal=True)
+
+    assert torch.autograd.gradcheck(attend, (qkv,))
