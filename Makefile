@@ -1,4 +1,4 @@
-# make demo    set up and run the project on its embedded corpus
+# make demo    set up and run the project: from raw text to a packaged pipeline, ten minutes on two cores
 # make test    set up and pass the tests
 # make check   format, lint, types
 # make bench   side by side with peers, each in an environment of its own

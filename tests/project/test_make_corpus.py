@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+import srsly
 from spacy.tokens import Doc, DocBin
 from typer.testing import CliRunner
 
@@ -376,15 +377,19 @@ def test_user_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:
         assert found in result.output
         assert isinstance(result.exception, SystemExit)
     assert runner.invoke(make_corpus.app, [str(tmp_path), "--train", "0"]).exit_code == 2
-    result = runner.invoke(baseline.app, [str(tmp_path)])
+    result = runner.invoke(baseline.app, [str(tmp_path / "a.spacy"), str(tmp_path / "b.spacy")])
     assert result.exit_code == 1
-    assert "make_corpus.py" in result.output
+    assert "a.spacy and no" in result.output
 
 
 def test_baseline_prints_its_numbers(tmp_path: Path) -> None:
     """Catches a baseline script that does not read what the generator writes."""
     runner = CliRunner()
     assert runner.invoke(make_corpus.app, [str(tmp_path), *SMALL]).exit_code == 0
-    result = runner.invoke(baseline.app, [str(tmp_path), "--epochs", "1"])
+    paths = [str(tmp_path / f"{part}.spacy") for part in ("train", "test")]
+    output = tmp_path / "scores.json"
+    result = runner.invoke(baseline.app, [*paths, "--epochs", "1", "--output", str(output)])
     assert result.exit_code == 0, result.output
-    assert "bag of words, test" in result.output
+    found = srsly.read_json(output)
+    assert set(found) == {"chance_topic", "bag_of_words_topic", "name_lookup_ents_f"}
+    assert all(f"{name}: {value:.3f}" in result.output for name, value in found.items())
