@@ -137,9 +137,13 @@ class Sentencizer:
                     stop = end
                 word = self._words.get(text[at:stop]) or self._ask(text[at:stop])
                 if word.before and text.endswith(word.before, 0, max(0, at - 1)):
-                    return None
+                    neighbour = text[text.rfind(" ", 0, at - 1) + 1 : at - 1]
+                    if not self._ends(neighbour)[1].isdisjoint(word.before):
+                        return None
                 if word.after and text.startswith(word.after, stop + 1):
-                    return None
+                    neighbour = text[stop + 1 :].split(" ", 1)[0]
+                    if not self._ends(neighbour)[0].isdisjoint(word.after):
+                        return None
                 new = word.starts_if_open if is_open else word.starts
                 is_open = word.open_if_open if is_open else word.open
                 for start in new:
@@ -167,6 +171,10 @@ class Sentencizer:
                 self._words.clear()
             self._words[text] = word
         return word
+
+    def _ends(self, word: str) -> Tuple[Set[str], Set[str]]:
+        self._n_asked += 1
+        return self._special_cases.ends(word, [token.text for token in self._nlp.tokenizer(word)])
 
 
 class PipelineSentences:
@@ -286,13 +294,16 @@ class _SpecialCases:
             token_match=tokenizer.token_match,
             url_match=tokenizer.url_match,
         )
-        self.inside: List[str] = []  # those that change tokens
+        self.inside: Set[str] = set()  # those that change tokens
         pairs: Set[Tuple[str, str]] = set()  # tokens side by side in any of them
         for special, rule in tokenizer.rules.items():
             tokens = [token.text for token in self.bare(special)]
-            if tokens != [token[ORTH] for token in rule]:
-                self.inside.append(special)
+            if tokens != [token[ORTH] for token in rule] and (
+                len(tokens) > 1 or tokenizer.find_prefix(special)
+            ):
+                self.inside.add(special)
             pairs.update(zip(tokens, tokens[1:]))
+        self.search = re.compile("|".join(map(re.escape, sorted(self.inside))) or "(?!)").search
         self.before: Dict[str, Tuple[str, ...]] = {}
         self.after: Dict[str, Tuple[str, ...]] = {}
         for left, right in sorted(pairs):
@@ -307,11 +318,18 @@ class _SpecialCases:
         tokens (Sequence[str]): Its tokens.
         RETURNS (Tuple[Tuple[str, ...], Tuple[str, ...]]): Tokens before it, and after it.
         """
-        if not any(special in word and special != word for special in self.inside):
+        if not self.search(word):
             return (), ()
-        bare = [token.text for token in self.bare(word)]
-        firsts, lasts = {bare[0], tokens[0]}, {bare[-1], tokens[-1]}
+        firsts, lasts = self.ends(word, tokens)
         return (
             tuple(text for token in sorted(firsts) for text in self.before.get(token, ())),
             tuple(text for token in sorted(lasts) for text in self.after.get(token, ())),
         )
+
+    def ends(self, word: str, tokens: Sequence[str]) -> Tuple[Set[str], Set[str]]:
+        """word (str): A word, from blank to blank.
+        tokens (Sequence[str]): Its tokens.
+        RETURNS (Tuple[Set[str], Set[str]]): What its first token may be, with and without special
+            cases, and its last."""
+        bare = [token.text for token in self.bare(word)]
+        return {bare[0], tokens[0]}, {bare[-1], tokens[-1]}
