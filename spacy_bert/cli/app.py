@@ -12,6 +12,8 @@ from .info import info
 from .init_config import init_config
 from .prepare import prepare
 from .pretrain import CONTEXT, pretrain
+from .report import report
+from .train_vocab import train_vocab
 
 app = typer.Typer(
     name="spacy-bert",
@@ -49,8 +51,10 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
 app.command("init-config")(plainly(init_config))
 app.command("info")(plainly(info))
 app.command("debug-pieces")(plainly(debug_pieces))
+app.command("train-vocab")(plainly(train_vocab))
 app.command("prepare")(plainly(prepare))
 app.command("pretrain", context_settings=CONTEXT)(plainly(pretrain))
+app.command("report")(plainly(report))
 app.command("fill-mask")(plainly(fill_mask))
 
 

@@ -101,7 +101,7 @@ def forward(
 ) -> Tuple[List[MaskPredictions], Callable]:
     """batch (MaskBatch): The masks.
     RETURNS (Tuple[List[MaskPredictions], Callable]): The best pieces, one entry a Doc; and no way back.
-    RAISES: ValueError in training."""
+    RAISES: ValueError in training; FloatingPointError if the logits are not finite."""
     if is_train:
         raise ValueError(
             "spacy-bert.BertMaskedLM.v1 predicts and is not trained: it gives no gradient. To train a "
@@ -109,6 +109,11 @@ def forward(
         )
     inputs = ArgsKwargs(args=(batch, model.attrs["top_k"]), kwargs={})
     results = {key: value.cpu().numpy() for key, value in shim_of(model).predict(inputs).items()}
+    if not np.isfinite(results["logits"]).all():  # a NaN counts as the largest, so it is here
+        raise FloatingPointError(
+            "The logits of the masked-LM head are not finite: the weights are spoilt, by a training "
+            "that diverged or a damaged file. Load another checkpoint."
+        )
     ends = np.cumsum([0, *map(len, batch.offsets)]).tolist()
     predictions = [
         MaskPredictions(

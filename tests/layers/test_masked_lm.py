@@ -125,6 +125,17 @@ def test_training_is_refused(nlp):
         nlp.get_pipe("fill_mask").model.begin_update([nlp.make_doc("a [MASK]")])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_spoilt_weights_are_noticed(make_checkpoint, value):
+    """Catches predictions of a network whose weights are not numbers."""
+    nlp = from_checkpoint(make_checkpoint(parts=("mlm",)), component="fill_mask")
+    network = shim_of(nlp.get_pipe("fill_mask").model)._model
+    with torch.no_grad():
+        network.mlm.bias[7] = value
+    with pytest.raises(FloatingPointError, match="not finite"):
+        predictions(nlp, "a [MASK]")
+
+
 def test_probabilities_are_the_softmax(nlp):
     """Catches probabilities among the named pieces only, or of other logits."""
     pipe = nlp.get_pipe("fill_mask")
