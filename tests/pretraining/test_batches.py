@@ -208,7 +208,7 @@ def test_masks_do_not_depend_on_the_batch_size(make):
     assert all_rows == few_rows
 
 
-def test_other_seeds_and_lengths_are_other_data(make):
+def test_other_seeds_are_other_data(make):
     """Catches a seed that is not part of some key."""
     [a, b, c] = [next(make(seed=seed, epochs=1, batch_pieces=10_000)) for seed in (0, 1, 0)]
     assert_same(a, c)
@@ -220,6 +220,27 @@ def test_other_seeds_and_lengths_are_other_data(make):
         dict(zip(map(bytes, restored(batch)), map(bytes, hidden(batch)))) for batch in (one, two)
     ]
     assert masks[0].keys() == masks[1].keys() and masks[0] != masks[1]
+
+
+def test_another_length_has_other_masks(tmp_path):
+    """Catches phases of other lengths that hide the same pieces again: of documents that fit into
+    either, the instances are equal."""
+    store = numbered_store(tmp_path / "store", [[20]] * 30)
+    masks = []
+    for max_length in (32, 64):
+        stream = PretrainingStream(
+            store,
+            store.documents,
+            objective=objective(nsp=False, short_share=0.0),
+            max_length=max_length,
+            batch_pieces=10_000,
+            seed=0,
+            epochs=1,
+        )
+        [batch] = stream
+        masks.append(dict(zip(map(bytes, restored(batch)), map(bytes, hidden(batch)))))
+    assert masks[0].keys() == masks[1].keys()
+    assert sum(masks[0][key] == masks[1][key] for key in masks[0]) < 5
 
 
 # Resuming

@@ -218,23 +218,35 @@ def test_truncation_is_at_a_random_end():
 # Shares
 
 
+def inner_totals(text, found):
+    """Which instances end before their document does, and pieces of each: of sentences of one
+    piece, its target."""
+    ends = text.sentence_offsets[text.documents[:, 1]]
+    inner = ~np.isin(found.a[:, 1], ends) & ~np.isin(found.b[:, 1], ends)
+    return inner, found.lengths - 3
+
+
 def test_shares_of_next_and_short():
-    """Catches next-sentence labels that are not half and half, short targets that are not a tenth,
-    and short targets that are not uniform from 2. Sentences of one piece show the target."""
+    """Catches next-sentence labels that are not half and half, and short targets that are not a
+    tenth."""
     text = numbered_text([[1] * 60_000, [1] * 60_000])
     found = pairs(text, max_length=35)
-    totals = found.lengths - 3
-    # The last of a document may end before its target.
-    last = np.isin(found.a[:, 1], text.sentence_offsets[text.documents[:, 1]])
-    inner = ~last & ~np.isin(found.b[:, 1], text.sentence_offsets[text.documents[:, 1]])
-    # Two pieces make a choice between one and one.
     assert within(found.not_next.sum(), len(found), 0.5)
-    short = inner & (totals < 32)
-    assert within(short.sum(), inner.sum(), 0.1 * 30 / 31)
-    counts = np.bincount(totals[short], minlength=32)
-    assert counts[:2].sum() == 0
-    expected = counts.sum() / 30
-    assert ((counts[2:] - expected) ** 2 / expected).sum() < 29 + 5 * np.sqrt(2 * 29)
+    inner, totals = inner_totals(text, found)
+    assert within((inner & (totals < 32)).sum(), inner.sum(), 0.1 * 30 / 31)
+
+
+@pytest.mark.parametrize("is_random", [False, True])
+def test_short_targets_are_uniform(is_random):
+    """Catches short targets that are not uniform from 2 to the longest, and random B's that are
+    filled with more or less than the target."""
+    text = numbered_text([[1] * 60_000, [1] * 60_000])
+    found = pairs(text, max_length=35, short_share=1.0)
+    inner, totals = inner_totals(text, found)
+    counts = np.bincount(totals[inner & (found.not_next == is_random)], minlength=33)
+    assert counts[:2].sum() == 0 and len(counts) == 33
+    expected = counts.sum() / 31
+    assert ((counts[2:] - expected) ** 2 / expected).sum() < 30 + 5 * np.sqrt(2 * 30)
 
 
 def test_the_end_of_a_and_random_starts_are_uniform():

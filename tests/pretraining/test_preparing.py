@@ -222,22 +222,30 @@ from pathlib import Path
 from spacy_bert.pretraining import preparing
 from tests.pretraining.test_preparing import Texts, tokenizer
 preparing.TASK_CHARACTERS = 100
-def slow(paragraph):
+def slow_split(paragraph):
     time.sleep(0.1)
     return [paragraph]
-preparing.prepare({path!r}, [Path({file!r})], tokenizer(), reader=Texts(), splitter=slow, n_process={n})
+def slow_read(path):
+    for document in Texts()(path):
+        yield document
+        time.sleep(5)
+reader, splitter = (slow_read, None) if {slow_reader} else (Texts(), slow_split)
+preparing.prepare(
+    {path!r}, [Path({file!r})], tokenizer(), reader=reader, splitter=splitter, n_process={n}
+)
 """
 
 
 @pytest.fixture
 def start(corpus, tmp_path):
-    """A function: number of processes -> a run that has begun to write, in a group of its own."""
+    """A function: number of processes, and whether they wait for text -> a run that has begun to
+    write, in a group of its own."""
     root = str(Path(spacy_bert.__file__).parents[1])
     started = []
 
-    def run(n):
+    def run(n, slow_reader=False):
         path, file = str(tmp_path / "out" / "store"), str(corpus[1])
-        code = RUN.format(root=root, path=path, file=file, n=n)
+        code = RUN.format(root=root, path=path, file=file, n=n, slow_reader=slow_reader)
         process = subprocess.Popen(
             [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True
         )
@@ -274,11 +282,11 @@ def group_of(process):
     return found
 
 
-@pytest.mark.parametrize("n", [1, 2])
-def test_ctrl_c_leaves_nothing(start, tmp_path, n):
+@pytest.mark.parametrize("n, slow_reader", [(1, False), (2, False), (2, True)])
+def test_ctrl_c_leaves_nothing(start, tmp_path, n, slow_reader):
     """Catches a temporary folder or processes that stay after Ctrl-C, which goes to all of them;
     and a traceback of each."""
-    process = start(n)
+    process = start(n, slow_reader)
     os.killpg(process.pid, signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode != 0 and errors.count("KeyboardInterrupt") == 1
