@@ -5,6 +5,7 @@ from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .config import SIZES, BertConfig, read_config
 from .heads import MaskedLMHead, NextSentenceHead, Pooler
 from .packing import PackedPieces, pack, pack_rows, unpack
+from .vocabulary import extend_checkpoint
 
 __all__ = [
     "SIZES",
@@ -15,6 +16,7 @@ __all__ = [
     "NextSentenceHead",
     "PackedPieces",
     "Pooler",
+    "extend_checkpoint",
     "initialize_weights",
     "load_checkpoint",
     "pack",

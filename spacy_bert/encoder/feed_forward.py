@@ -82,6 +82,12 @@ class _FeedForward(torch.autograd.Function):
         return grad_rows.to(ctx.dtype), grad_up, grad_up_bias, grad_down, grad_down_bias, None
 
 
+def _is_plain(layer: torch.nn.Module) -> bool:
+    """Whether a layer is what it is called, and nobody watches it: adapters and hooks have to run."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
+    return type(layer) is torch.nn.Linear and not any(hooks)
+
+
 def _parts(n_rows: int, inner_width: int) -> List[slice]:
     size = max(1, PART // inner_width)
     return [slice(start, start + size) for start in range(0, n_rows, size)]
@@ -106,7 +112,7 @@ def feed_forward(
     activation (str): A name of `GELUS`.
     RETURNS (Tensor): Shape (R, W). Differentiable once, in training on a processor.
     """
-    in_parts = rows.device.type == "cpu" and torch.is_grad_enabled() and up.weight.requires_grad
-    if in_parts and not torch.compiler.is_compiling():
+    learns = rows.device.type == "cpu" and torch.is_grad_enabled() and up.weight.requires_grad
+    if learns and _is_plain(up) and _is_plain(down) and not torch.compiler.is_compiling():
         return _FeedForward.apply(rows, up.weight, up.bias, down.weight, down.bias, activation)
     return down(GELUS[activation](up(rows)))

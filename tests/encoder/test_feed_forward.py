@@ -78,6 +78,25 @@ def test_nothing_is_kept_where_nothing_learns() -> None:
     assert "_FeedForward" not in str(output.grad_fn)
 
 
+def test_hooks_and_adapters_run() -> None:
+    """Catches a layer that somebody watches or has replaced, and that is passed by."""
+
+    class Adapter(nn.Linear):
+        def forward(self, rows: Tensor) -> Tensor:
+            return super().forward(rows) + 1.0
+
+    rows, up, down = make()
+    plain = feed_forward(rows, up, down, activation="relu")
+    seen: List[Tensor] = []
+    up.register_forward_hook(lambda *arguments: seen.append(arguments[-1]))
+    torch.testing.assert_close(feed_forward(rows, up, down, activation="relu"), plain)
+    assert len(seen) == 1
+    adapter = Adapter(10, 6)
+    adapter.load_state_dict(down.state_dict())
+    output = feed_forward(rows, make()[1], adapter, activation="relu")
+    torch.testing.assert_close(output, plain + 1.0)
+
+
 def test_recomputing_layers() -> None:
     """Catches tensors that gradient checkpointing does not know of: they would be kept anyway, or
     be those of another pass."""
