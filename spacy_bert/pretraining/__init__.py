@@ -20,6 +20,7 @@ _PUBLIC = {
     "Position": "batches",
     "TokenStore": "store",
     "write_store": "store_writer",
+    "prepare": "preparing",
     "write_report": "report",
 }
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .loop import RunResult as RunResult
     from .loop import pretrain as pretrain
     from .objective import PretrainingModel as PretrainingModel
+    from .preparing import prepare as prepare
     from .report import write_report as write_report
     from .store import TokenStore as TokenStore
     from .store_writer import write_store as write_store

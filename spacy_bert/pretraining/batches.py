@@ -359,7 +359,7 @@ def _checked(documents: np.ndarray, store: TokenStore) -> np.ndarray:
             f"There are no documents to read: the selection from {store.path} is empty. Hold out "
             "another share, or give more documents."
         )
-    return documents.astype(np.int64)
+    return documents.astype(np.int64, copy=False)
 
 
 def _no_such(position: Position, found: str) -> ValueError:

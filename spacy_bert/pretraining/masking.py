@@ -173,5 +173,5 @@ def _words_that_fit(
 def _places(sequence: np.ndarray) -> np.ndarray:
     """sequence (np.ndarray): Number of each element's sequence, ascending.
     RETURNS (np.ndarray): How many elements of its sequence are before each."""
-    starts = np.searchsorted(sequence, sequence)
-    return np.arange(len(sequence)) - starts
+    counts = np.bincount(sequence)
+    return np.arange(len(sequence)) - (np.cumsum(counts) - counts)[sequence]
