@@ -2,5 +2,6 @@
 
 from .masked_text import encode_masked
 from .tokenizer import Encoded, WordPieceTokenizer
+from .trainer import extend_vocab, train_vocab
 
-__all__ = ["Encoded", "WordPieceTokenizer", "encode_masked"]
+__all__ = ["Encoded", "WordPieceTokenizer", "encode_masked", "extend_vocab", "train_vocab"]

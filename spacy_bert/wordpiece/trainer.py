@@ -162,7 +162,7 @@ def _check_positive(**numbers: int) -> None:
 
 def _alphabet(words: Mapping[str, int], min_frequency: int, limit: int) -> List[str]:
     """The most frequent characters, in the order of Unicode."""
-    counts: "Counter[str]" = Counter()
+    counts: Counter[str] = Counter()
     for word, count in words.items():
         for char in word:
             counts[char] += count

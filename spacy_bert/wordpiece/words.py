@@ -32,8 +32,8 @@ class WordCounter:
         self._library: Tokenizer = WordPieceTokenizer(specials, **vars(settings))._library
         self.max_words = max_words
         self.n_forgotten = 0
-        self._chunks: "Counter[str]" = Counter()
-        self._words: "Counter[str]" = Counter()
+        self._chunks: Counter[str] = Counter()
+        self._words: Counter[str] = Counter()
 
     def add(self, text: str) -> None:
         """text (str): A text to count the words of."""
