@@ -152,6 +152,29 @@ def describe_checkpoint(path: Path) -> Sections:
     ]
 
 
+def describe_run(path: Path) -> Sections:
+    """path (Path): Folder of a pretraining run, whether it has ended or not.
+    RETURNS (Sections): What to say of it."""
+    from ..pretraining.report_facts import facts, figures
+    from ..pretraining.run_log import read_run
+
+    run = read_run(path)
+    stands = {name: f"{value} {note}".strip() for name, value, note in figures(run)}
+    checkpoints = sorted(folder.name for folder in path.glob("checkpoint-*") if folder.is_dir())
+    states = sorted(int(state.name.split("-")[0]) for state in path.glob("state/*.safetensors"))
+    return [
+        (f"Pretraining run {path}", facts(run)),
+        (
+            "How it stands",
+            {
+                **stands,
+                "checkpoints": ", ".join(checkpoints) or "none yet",
+                "can resume after": ", ".join(f"step {step:,}" for step in states) or "nothing yet",
+            },
+        ),
+    ]
+
+
 def describe_vocabulary(path: Path) -> Sections:
     """path (Path): Folder of a vocabulary.
     RETURNS (Sections): What to say of it."""
@@ -269,6 +292,7 @@ class Kind(NamedTuple):
 KINDS: Iterable[Kind] = (
     Kind("pipeline", FILES, describe_pipeline),
     Kind("checkpoint", ("config.json",), describe_checkpoint),
+    Kind("pretraining run", ("config.cfg", "metrics.jsonl"), describe_run),
     Kind("token store", ("manifest.json", "pieces.bin"), describe_store),
     Kind("vocabulary", ("vocab.txt",), describe_vocabulary),
     Kind("vocabulary", ("tokenizer.json",), describe_vocabulary),

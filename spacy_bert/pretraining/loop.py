@@ -25,7 +25,7 @@ from .evaluation import Evaluation, means, score_of
 from .feed import Feed
 from .flops import peak_flops, step_flops
 from .interrupt import Interrupt
-from .metrics import METRICS, Console, MetricsFile, Tracker, duration, open_trackers
+from .metrics import METRICS, Console, MetricsFile, Tracker, check_trackers, duration, open_trackers
 from .objective import COUNTS, PretrainingModel, Totals
 from .optimizer import AdamW, learn_rate, progress_of, sequence_length
 from .run_folder import BEST, LAST, check_folder, prepare_folder
@@ -90,6 +90,7 @@ def pretrain(
     """
     run = Path(output).expanduser()
     changes = check_folder(run, config, resume=resume)
+    check_trackers(tensorboard=config.logging.tensorboard, wandb=config.logging.wandb)
     device = choose_device(config.training.device)
     vocab = config.paths.vocab
     tokenizer = None if vocab is None else WordPieceTokenizer.from_disk(vocab)

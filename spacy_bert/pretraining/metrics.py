@@ -1,8 +1,10 @@
 """What a run writes down while it goes: metrics.jsonl, lines on the console, and other trackers."""
 
+import importlib.util
 import json
 import os
 import sys
+import uuid
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Protocol, TextIO
 
@@ -154,17 +156,11 @@ class TensorBoard:
     """Writes figures where TensorBoard looks for them.
 
     folder (Path): Where.
-    RAISES (ImportError): It is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ImportError(
-                "[logging] has tensorboard = true, but the package tensorboard is not installed. "
-                "Run: pip install spacy-bert[tensorboard], or set it to false."
-            ) from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
 
     def write(self, event: Dict[str, Any]) -> None:
@@ -183,20 +179,14 @@ class WeightsAndBiases:
     project (str): The project there.
     run (Path): Folder of the run.
     settings (Dict[str, Any]): The config.
-    RAISES (ImportError): It is not installed.
     """
 
     def __init__(self, project: str, run: Path, settings: Dict[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise ImportError(
-                f"[logging] has wandb = {project!r}, but the package wandb is not installed. Run: "
-                f"pip install spacy-bert[wandb], or set it to null."
-            ) from None
+        import wandb
+
         identity = run / "wandb-id"
         if not identity.exists():
-            identity.write_text(wandb.util.generate_id(), encoding="utf8")
+            identity.write_text(uuid.uuid4().hex[:8], encoding="utf8")
         self._run = wandb.init(
             project=project,
             id=identity.read_text(encoding="utf8"),
@@ -206,9 +196,9 @@ class WeightsAndBiases:
         )
 
     def write(self, event: Dict[str, Any]) -> None:
-        figures_ = {f"{event['event']}/{name}": value for name, value in figures(event).items()}
-        if figures_:
-            self._run.log(figures_, step=event["step"])
+        values = {f"{event['event']}/{name}": value for name, value in figures(event).items()}
+        if values:
+            self._run.log(values, step=event["step"])
 
     def close(self) -> None:
         self._run.finish()
@@ -226,14 +216,24 @@ def figures(event: Dict[str, Any]) -> Dict[str, float]:
     }
 
 
+def check_trackers(*, tensorboard: bool, wandb: Optional[str]) -> None:
+    """tensorboard (bool), wandb (Optional[str]): As in [logging].
+    RAISES (ImportError): One that is asked for is not installed."""
+    for name, asked, off in (("tensorboard", tensorboard, "false"), ("wandb", wandb, "null")):
+        if asked and importlib.util.find_spec(name) is None:
+            raise ImportError(
+                f"[logging] asks for {name}, but the package is not installed. Run: pip install "
+                f"spacy-bert[{name}], or set {name} = {off}."
+            )
+
+
 def open_trackers(
     run: Path, *, tensorboard: bool, wandb: Optional[str], settings: Dict[str, Any]
 ) -> List[Tracker]:
     """run (Path): Folder of the run.
     tensorboard (bool), wandb (Optional[str]): As in [logging].
     settings (Dict[str, Any]): The config.
-    RETURNS (List[Tracker]): Those that are asked for.
-    RAISES (ImportError): One is not installed; the message says how to."""
+    RETURNS (List[Tracker]): Those that are asked for."""
     trackers: List[Tracker] = []
     if tensorboard:
         trackers.append(TensorBoard(run / "tensorboard"))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from spacy_bert.cli.app import app, plainly
 
-COMMANDS = ("init-config", "info", "debug-pieces", "report", "fill-mask")
+COMMANDS = ("init-config", "info", "debug-pieces", "report", "fill-mask", "pretrain")
 
 
 def python(*arguments, **options):

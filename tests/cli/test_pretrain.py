@@ -11,6 +11,7 @@ from typing import Any, Callable, List
 
 import pytest
 
+from spacy_bert.cli.info import describe
 from spacy_bert.encoder import load_checkpoint
 from spacy_bert.pretraining import PretrainConfig, write_store
 from spacy_bert.wordpiece import WordPieceTokenizer
@@ -68,6 +69,19 @@ def test_mistakes(
     assert result.stderr.startswith("Error: ")
     assert re.search(message, result.stderr, re.DOTALL), result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_info_of_a_run(run: Callable[..., Any], store: Path, tmp_path: Path) -> None:
+    """Catches a run that `info` takes for nothing, or of which it says something else than is so."""
+    run("pretrain", CONFIG, tmp_path / "run", *small(store))
+    result = run("info", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    sections = dict(describe(tmp_path / "run"))
+    assert sections["How it stands"]["steps"] == "2 of 2"
+    assert sections["How it stands"]["checkpoints"] == "checkpoint-best, checkpoint-last"
+    assert sections["How it stands"]["can resume after"] == "step 1, step 2"
+    for facts in sections.values():
+        assert all(str(value) in result.stdout for value in facts.values())
 
 
 def test_no_config(run: Callable[..., Any], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from spacy_bert.encoder import load_checkpoint, save_checkpoint
 from spacy_bert.pretraining import loop as loop_module
+from spacy_bert.pretraining import metrics as metrics_module
 from spacy_bert.pretraining.interrupt import Interrupt
 from spacy_bert.pretraining.loop import Loop, choose_device, pretrain
 from spacy_bert.pretraining.objective import PretrainingModel
@@ -366,6 +367,20 @@ def test_a_single_document(tmp_path: Path) -> None:
     assert run_here(make_config(tmp_path / "store", changes), tmp_path / "run2").finished
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled(store: Path, tmp_path: Path) -> None:
+    """Catches an option that cannot run, or another network; dropout is off, so that both are told
+    the same."""
+    last = []
+    for compiled in (True, False):
+        changes = {"training.compile": compiled, "encoder.hidden_dropout": 0.0,
+                   "encoder.attention_dropout": 0.0, "training.precision": "fp32"}  # fmt: skip
+        run_here(make_config(store, changes), tmp_path / str(compiled))
+        last.append(events(tmp_path / str(compiled), "eval")[-1]["mlm_loss"])
+    assert last[0] == pytest.approx(last[1], abs=1e-3)
+
+
 def test_no_gpu() -> None:
     """Catches torch's own error for a device that is not there."""
     if not torch.cuda.is_available():
@@ -374,14 +389,26 @@ def test_no_gpu() -> None:
             choose_device("cuda")
 
 
-def test_missing_trackers(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name, value", [("tensorboard", True), ("wandb", "project")])
+def test_missing_trackers(
+    name: str, value: object, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Catches an ImportError without a remedy, or a run that begins and logs nothing."""
-    for key, value in (("tensorboard", True), ("wandb", "project")):
-        try:
-            __import__(key)
-        except ImportError:
-            with pytest.raises(ImportError, match=f"pip install spacy-bert\\[{key}\\]"):
-                run_here(make_config(store, {f"logging.{key}": value}), tmp_path / key)
+    monkeypatch.setattr(metrics_module.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=f"pip install spacy-bert\\[{name}\\]"):
+        run_here(make_config(store, {f"logging.{name}": value}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard(store: Path, tmp_path: Path) -> None:
+    """Catches figures that do not arrive."""
+    events_of = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    changes = {"logging.tensorboard": True, "training.max_steps": 8}
+    run_here(make_config(store, changes), tmp_path / "run")
+    found = events_of.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    lines = events(tmp_path / "run", "train")
+    for scalar, line in zip(found.Scalars("train/mlm_loss"), lines, strict=True):
+        assert (scalar.step, scalar.value) == (line["step"], pytest.approx(line["mlm_loss"]))
 
 
 def test_a_second_signal_is_not_held_back() -> None:
