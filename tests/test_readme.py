@@ -1,21 +1,29 @@
-"""README keeps its word: its Python runs, its config blocks resolve, its commands exist."""
+"""README and the pages in `docs/` keep their word: Python runs (of the pages: see test_docs.py),
+config blocks resolve, commands and their options exist."""
 
 import re
+import shlex
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import pytest
+import typer
 from spacy.util import registry
 from thinc.api import Config
 
+from spacy_bert.pretraining import PretrainConfig
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf8")
+PAGES = [README, *(page.read_text(encoding="utf8") for page in sorted(ROOT.glob("docs/*.md")))]
+# What configs/pretrain.cfg cannot do without.
+LEAST = {"paths": {"store": "store"}, "training": {"max_steps": 1}}
 HUB_ID = "google-bert/bert-base-uncased"
 
 
-def blocks(language: str) -> List[str]:
+def blocks(language: str, page: str = README) -> List[str]:
     """Fenced blocks of one language, also those within lists."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", README, flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", page, flags=re.DOTALL | re.MULTILINE)
     return [re.sub(rf"^{indent}", "", body, flags=re.MULTILINE) for indent, body in found]
 
 
@@ -41,11 +49,14 @@ def test_python_runs(minilm_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert "unthinkingly" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("block", blocks("ini"))
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks("ini", page)])
 def test_configs_resolve(block: str) -> None:
     """Catches a config block with a name or a key that does not exist."""
-    found = promises(Config().from_str(with_parents(block)))
-    assert found
+    config = Config().from_str(with_parents(block))
+    found = promises(config)
+    if not found:  # a part of configs/pretrain.cfg
+        assert PretrainConfig.from_dict({**LEAST, **config})
+        return
     for promise in found:
         assert registry.resolve({"block": promise})["block"] is not None
 
@@ -54,14 +65,41 @@ def test_commands_exist() -> None:
     """Catches a command that was renamed."""
     from spacy_bert.cli.app import app
 
-    commands = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
-    shell = "\n".join(blocks("sh"))
-    ours = re.findall(r"python -m spacy_bert ([\w-]+)", shell)
-    assert ours and set(ours) <= commands
+    commands = typer.main.get_command(app).commands
+    shell = "\n".join(block for page in PAGES for block in blocks("sh", page))
+    ours = re.findall(r"^python -m spacy_bert ([\w-]+)(.*)", shell, flags=re.MULTILINE)
+    assert ours and {name for name, _ in ours} <= set(commands)
+    for name, arguments in ours:
+        check_options(name, shlex.split(arguments), commands[name])
+    for name, options in options_in_tables():
+        check_options(name, options, commands[name])
     targets = re.findall(
         r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf8"), re.MULTILINE
     )
     assert set(re.findall(r"^make (\w+)", shell, re.MULTILINE)) <= set(targets)
+
+
+def check_options(name: str, arguments: List[str], command: object) -> None:
+    known = {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
+    for option in arguments:
+        if not option.startswith("--"):
+            continue
+        if "." in option and name == "pretrain":
+            section, key = option[2:].split(".")
+            assert key in PretrainConfig.from_dict(LEAST).to_dict()[section], option
+        elif "." not in option:
+            assert option in known, f"{name} {option}"
+
+
+def options_in_tables() -> List[Tuple[str, List[str]]]:
+    """Settings that the pages name in passing: `--training.max_hours 8`, `train-vocab --size`."""
+    text = "\n".join(
+        re.sub(r"^```.*?^```", "", p, flags=re.DOTALL | re.MULTILINE) for p in PAGES[1:]
+    )
+    settings = re.findall(r"`(--[a-z]+\.[a-z_]+)", text)
+    options = re.findall(r"`([a-z]+-[a-z]+) (--[a-z-]+)", text)
+    assert settings and options
+    return [*(("pretrain", [key]) for key in settings), *((name, [key]) for name, key in options)]
 
 
 def test_what_is_where() -> None:
