@@ -159,10 +159,12 @@ def forward(
     model: Model[WindowBatch, DocVectors], batch: WindowBatch, is_train: bool
 ) -> Tuple[DocVectors, Callable]:
     """batch (WindowBatch): The windows.
-    RETURNS (Tuple[DocVectors, Callable]): The vectors, and a callback that takes DocGradients."""
+    RETURNS (Tuple[DocVectors, Callable]): The vectors, and a callback that takes DocGradients.
+    RAISES: FloatingPointError if the vectors are not finite; see BertShim.check_results."""
     shim = shim_of(model)
     inputs = ArgsKwargs(args=(batch, tuple(model.attrs["poolings"])), kwargs={})
     results, backprop_torch = shim(inputs, is_train)
+    shim.check_results(results)
     xp_results = {n: cast(Floats2d, torch2xp(tensor.detach())) for n, tensor in results.items()}
     vectors = DocVectors(
         pieces=batch.docs,

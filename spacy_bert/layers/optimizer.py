@@ -13,6 +13,7 @@ from thinc.util import torch2xp
 from torch import nn
 
 from ..encoder.parameters import parameter_groups
+from .good_weights import GoodWeights
 
 if TYPE_CHECKING:
     from .doc_encoder import DocEncoder
@@ -72,6 +73,7 @@ class AdamW(Optimizer):
         self.layer_decay = layer_decay
         self.weight_decay = weight_decay
         self._modules: Dict[int, torch.optim.AdamW] = {}
+        self._good = GoodWeights()
 
     def __call__(
         self,
@@ -95,6 +97,7 @@ class AdamW(Optimizer):
                 f"The gradient of {key[1]!r} (model {key[0]}) is not finite. It was not stepped. "
                 f"Use a lower learning rate, or look for broken examples in the batch."
             )
+        self._good.note_array(key, weights, self.nr_update[key])
         scale = self.heads_scale * lr_scale
         if self.weight_decay and weights.ndim >= 2:
             weights *= 1.0 - scale * self.learn_rate * self.weight_decay
@@ -123,6 +126,8 @@ class AdamW(Optimizer):
             norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
             scale = torch.clamp(self.grad_clip / (norm + 1e-6), max=1.0)
             torch._foreach_mul_(gradients, scale)
+        self._good.note_module(key, module, self.nr_update[(key, "")])
+        self.nr_update[(key, "")] += 1
         stepper = self._stepper(key, module)
         for group in stepper.param_groups:
             group["lr"] = float(self.learn_rate) * group["lr_scale"]
@@ -130,6 +135,21 @@ class AdamW(Optimizer):
         stepper.step()
         if self.averages is not None:
             self._update_averages(key, module)
+
+    def recover(self) -> bool:
+        """Put everything that was stepped back to where it was known to be good (see
+        good_weights.py), and begin anew from there: without moments, and without averages of spoilt weights.
+
+        RETURNS (bool): Whether anything had been stepped.
+        """
+        if not self._good.restore():
+            return False
+        self._modules.clear()
+        for memory in (self.mom1, self.mom2, self.nr_update):
+            memory.clear()
+        if self.averages is not None:
+            self.averages.clear()
+        return True
 
     def _stepper(self, key: int, module: "DocEncoder") -> torch.optim.AdamW:
         """The fused optimizer of a module, made anew if its parameters are not the ones it knows."""
@@ -155,7 +175,6 @@ class AdamW(Optimizer):
 
     def _update_averages(self, key: int, module: nn.Module) -> None:
         assert self.averages is not None
-        self.nr_update[(key, "")] += 1
         count = self.nr_update[(key, "")]
         # Thinc's decay: fast at first, so that the initial weights are forgotten
         decay = min((1.0 + count) / (10.0 + count), 0.9999)

@@ -5,6 +5,7 @@ every prediction (a race between threads), and looks its averages up under a key
 """
 
 import contextlib
+import weakref
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union, cast
 
 import safetensors.torch
@@ -18,9 +19,12 @@ from torch import nn
 
 from ..encoder.precision import multiplies_bf16
 from .fork_guard import guard_forks
+from .good_weights import EVERY
 from .optimizer import AdamW, check_finite_gradients
 
 guard_forks()
+
+TAKEN_BACK = f"the last ones, {EVERY} at most, were taken back."
 
 
 class BertShim(PyTorchShim):
@@ -39,6 +43,12 @@ class BertShim(PyTorchShim):
                 f'mixed_precision is {mixed_precision!r}, but it must be true, false or "auto".'
             )
         self._precision = mixed_precision
+        # Who steps it, if AdamW does; weak, so that its moments go when training is over.
+        self._stepped_by: Optional[weakref.ref[AdamW]] = None
+        self._is_substituted = False
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_stepped_by": None}
 
     @property
     def is_loaded(self) -> bool:
@@ -83,18 +93,45 @@ class BertShim(PyTorchShim):
         """Step with the gradients so far and clear them.
 
         optimizer (Optimizer): Ours steps the whole module at once; any other of Thinc's array by array.
-        RAISES: FloatingPointError before the step if a gradient is not finite.
+        RAISES: FloatingPointError before the step if a gradient is not finite. What heads sent is
+            checked before, so it overflowed on its way: the last steps of AdamW are taken back.
         """
         if all(parameter.grad is None for parameter in self._model.parameters()):
             return
         try:
             if isinstance(optimizer, AdamW):
-                optimizer.step_module(self.id, self._model)
+                self._stepped_by = weakref.ref(optimizer)
+                self._step_whole(optimizer)
             else:
                 check_finite_gradients(self._model)
                 self._step_arrays(optimizer)
         finally:
             self._model.zero_grad(set_to_none=True)
+
+    def _step_whole(self, optimizer: AdamW) -> None:
+        try:
+            optimizer.step_module(self.id, self._model)
+        except FloatingPointError as error:
+            if not optimizer.recover():
+                raise
+            raise FloatingPointError(
+                f"{error} The steps before went too far; {TAKEN_BACK}"
+            ) from None
+
+    def check_results(self, results: Dict[str, torch.Tensor]) -> None:
+        """results (Dict[str, torch.Tensor]): What the module made.
+        RAISES: FloatingPointError if it is not finite: the weights are spoilt. They are put back to
+            where they were good, and the heads' with them, if it was AdamW that stepped them."""
+        # Of averages in the place of the weights nothing can be put back; the next update sees it.
+        if self._is_substituted or all(bool(v.isfinite().all()) for v in results.values()):
+            return
+        optimizer = None if self._stepped_by is None else self._stepped_by()
+        remedy = "If that happened in training, use a lower learning rate; else load other weights."
+        if optimizer is not None and optimizer.recover():
+            remedy = f"The steps before went too far; {TAKEN_BACK} Use a lower learning rate."
+        raise FloatingPointError(
+            f"The encoder's vectors are not finite: its weights are spoilt. {remedy}"
+        )
 
     def _step_arrays(self, optimizer: Optimizer) -> None:
         for name, parameter in self._model.named_parameters():
@@ -112,6 +149,7 @@ class BertShim(PyTorchShim):
         params (Dict[Tuple[int, str], FloatsXd]): Weights by shim id and name.
         """
         backup = {}
+        substituted, self._is_substituted = self._is_substituted, True
         try:
             with torch.no_grad():
                 for name, parameter in self._model.named_parameters():
@@ -120,6 +158,7 @@ class BertShim(PyTorchShim):
                         parameter.copy_(xp2torch(params[(self.id, name)], device=parameter.device))
             yield
         finally:
+            self._is_substituted = substituted
             with torch.no_grad():
                 for name, parameter in self._model.named_parameters():
                     if name in backup:

@@ -116,6 +116,24 @@ def test_loss_that_is_not_finite(
         assert is_same(saved, SEEN[-1])
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("eval_frequency", [1, 100])
+@pytest.mark.parametrize("optimizer", ["ours", "ours with averages"])
+def test_step_that_goes_too_far(
+    run: Callable, tmp_path: Path, optimizer: str, eval_frequency: int
+) -> None:
+    """A pipeline that gives NaN, saved on the way out: each gradient was finite, but a step with it
+    went so far that the next vectors are not. Found in an update or in an evaluation."""
+    settings = {**OPTIMIZERS[optimizer], "learn_rate": 1e12}
+    with pytest.raises(FloatingPointError, match="taken back.* lower learning rate.* the batch of"):
+        run(TEXTS, settings, steps=9, eval_frequency=eval_frequency)
+    last = spacy.load(tmp_path / "out" / "model-last")
+    assert is_same(weights_of(last), SEEN[0])
+    assert np.isfinite(last(TEXTS[0]).tensor).all()
+    # The head, too, which went as far.
+    assert all(abs(array).max() < 10.0 for array in head_weights(last, "one"))
+
+
 def test_frozen_last_listener(run: Callable, make_nlp: Callable, tmp_path: Path) -> None:
     """The last listener frozen, in the loop itself: an encoder that stands still, or that is
     evaluated and saved one step behind."""

@@ -1,0 +1,66 @@
+"""The last weights known to be good, for when a step turns out to have gone too far.
+
+    step 49     step 50     step 51         forward
+    good        good        too far         NaN
+                copied                      <- only here it shows: back to the copy
+
+A gradient that is not finite is found before its step. A step that is finite and far too long (a
+learning rate too high by magnitudes) spoils the weights, and nothing is wrong until they are used.
+"""
+
+import operator
+from typing import Any, Dict, Tuple
+
+import torch
+from thinc.types import FloatsXd
+from torch import nn
+
+# From one copy to the next: what copying takes is lost in the time of so many steps.
+EVERY = 50
+
+
+class GoodWeights:
+    """Copies of arrays of heads and of modules, taken every so many steps."""
+
+    def __init__(self) -> None:
+        self._arrays: Dict[Any, Tuple[Any, Any]] = {}
+        self._modules: Dict[int, Dict[str, Tuple[nn.Parameter, torch.Tensor]]] = {}
+
+    def note_array(self, key: Any, array: FloatsXd, n_steps: int) -> None:
+        """Copy an array that has just given a finite gradient, before it is stepped in place.
+
+        key (Any): Whose array it is.
+        array (FloatsXd): The array itself.
+        n_steps (int): Steps it has taken.
+        """
+        _, copied = self._arrays.get(key, (None, None))
+        # A head that was given more labels has a longer array.
+        if copied is None or copied.shape != array.shape or n_steps % EVERY == 0:
+            copied = array.copy()
+        self._arrays[key] = array, copied
+
+    def note_module(self, key: int, module: nn.Module, n_steps: int) -> None:
+        """Copy a module that has just given a finite gradient, before it is stepped. The copy is in
+        the memory of the host.
+
+        key (int): Identifies the module.
+        module (nn.Module): The module.
+        n_steps (int): Steps it has taken.
+        """
+        known = [parameter for parameter, _ in self._modules.get(key, {}).values()]
+        same = all(map(operator.is_, known, module.parameters()))
+        if not known or not same or n_steps % EVERY == 0:
+            self._modules[key] = {
+                name: (parameter, parameter.detach().to("cpu", copy=True))
+                for name, parameter in module.named_parameters()
+            }
+
+    def restore(self) -> bool:
+        """RETURNS (bool): Whether there were copies; all arrays and modules are what they were."""
+        for array, copied in self._arrays.values():
+            array[...] = copied
+        with torch.no_grad():
+            for parameters in self._modules.values():
+                for parameter, saved in parameters.values():
+                    parameter.copy_(saved)
+        return bool(self._arrays or self._modules)
