@@ -1,9 +1,9 @@
 """What an encoder leaves on a Doc: plain arrays in `doc.tensor` and `doc.user_data`.
 
-    doc.tensor                                 token vectors of the encoder that owns it
-    doc.user_data["spacy_bert"]["tensor"]      the name of that encoder
-    doc.user_data["spacy_bert"]["encoders"]    name -> {"ids", "offsets", "cls", "mean", ...}
-    doc.user_data["spacy_bert"]["characters"]  length of the text that these are about
+    doc.tensor                          token vectors of the encoder that owns it
+    doc.user_data[KEY]["tensor"]        the name of that encoder
+    doc.user_data[KEY]["encoders"]      name -> {"ids", "offsets", "cls", "mean", ...}
+    doc.user_data[KEY]["characters"]    length of the text that these are about
 
 Only strings, numbers and arrays, so that Doc.to_bytes, DocBin and pickling carry them along. What
 is there is replaced and never changed: `span.as_doc(copy_user_data=True)` makes Docs that share it.
@@ -14,7 +14,10 @@ from typing import Any, Dict, List, Optional, cast
 from spacy.tokens import Doc
 from thinc.types import Floats1d, Floats2d
 
-KEY = "spacy_bert"
+# In the form of spaCy's own keys for `doc._`, so that what takes Docs apart or puts them together
+# knows it for the attribute of a whole Doc: Doc.from_docs leaves it out with a line of warning,
+# where it would print all the arrays of a key that it does not know.
+KEY: Any = ("._.", "bert", None, None)
 
 
 def annotate(

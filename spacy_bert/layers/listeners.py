@@ -49,11 +49,7 @@ class BertListenerModel(Model):
         width (int): The width of its vectors.
         RAISES: ValueError if that is not the width that this listener declares.
         """
-        if width != self.get_dim("nO"):
-            raise ValueError(
-                f"A listener declares width = {self.get_dim('nO')}, but its encoder '{name}' makes "
-                f"vectors of width {width}. Set width = {width} in the listener's section of the config."
-            )
+        check_width(self, name, width)
         self.encoder = name
         self.sample = ()
 
@@ -99,6 +95,19 @@ class BertListenerModel(Model):
             f"{Errors.E203.format(name=name)} The Doc {doc.text[:60]!r} has no {what} of the "
             f"encoder '{name}'. In prediction, keep '{name}' enabled and before its listeners; in "
             f"training, update '{name}' or list it in annotating_components."
+        )
+
+
+def check_width(listener: Model, name: str, width: int) -> None:
+    """listener (Model): A listener, ours or spaCy's own.
+    name (str): The encoder's component.
+    width (int): The width of its vectors.
+    RAISES: ValueError if that is not the width that the listener declares."""
+    declared = listener.maybe_get_dim("nO")
+    if declared not in (None, width):
+        raise ValueError(
+            f"A listener declares width = {declared}, but its encoder '{name}' makes vectors of "
+            f"width {width}. Set width = {width} in the listener's section of the config."
         )
 
 

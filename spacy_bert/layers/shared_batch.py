@@ -75,8 +75,17 @@ class SharedBatch:
         """docs (Sequence[Doc]): Docs of this batch.
         reader (int): Who reads: the id of a listener.
         grad_factor (float): Factor on its gradient.
-        RETURNS (Tuple[List[Floats2d], Callable]): Token vectors of each Doc, and where their gradient goes."""
+        RETURNS (Tuple[List[Floats2d], Callable]): Token vectors of each Doc, and where their gradient goes.
+        RAISES: ValueError if a Doc has other tokens than when it was encoded."""
         places = [self.places[id(doc)] for doc in docs]
+        for doc, place in zip(docs, places):
+            if len(doc) != len(self.vectors.tokens[place]):
+                raise ValueError(
+                    f"The Doc {doc.text[:60]!r} has {len(doc)} tokens, but it had "
+                    f"{len(self.vectors.tokens[place])} when it was encoded: a component between the "
+                    f"encoder and this head merges or splits tokens. Move it before the encoder, or "
+                    f"take it out of annotating_components."
+                )
         ticket = self._ticket()
 
         def backprop(gradients: List[Floats2d]) -> list:

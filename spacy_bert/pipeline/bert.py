@@ -23,7 +23,7 @@ from ..layers.doc_encoder import (
     load_weights,
     randomize_weights,
 )
-from ..layers.listeners import BertListenerModel, PooledListenerModel
+from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
 from ..layers.shared_batch import SharedBatch, describe
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..wordpiece import WordPieceTokenizer
@@ -163,7 +163,10 @@ class Bert(TrainablePipe):
         # While it is annotating the batch of an update, that batch is not over.
         if self._batch is not None and not self._batch.covers(docs):
             self._settle()
-        vectors = self.model.predict(docs)
+        try:
+            vectors = self.model.predict(docs)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} It shows in {describe(docs)}.") from None
         self._warn_of_bare_tokens(docs, vectors)
         return vectors
 
@@ -240,7 +243,12 @@ class Bert(TrainablePipe):
         docs = [example.predicted for example in examples]
         if not self.listeners:
             return losses
-        vectors, backprop = self.model.begin_update(docs)
+        try:
+            vectors, backprop = self.model.begin_update(docs)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{error} It shows in {describe(docs)}; the step before was with {self._latest}."
+            ) from None
         self._losses = losses
         self._batch = SharedBatch(
             docs, vectors, backprop, ops=self.model.ops, on_report=self._on_report
@@ -341,7 +349,9 @@ class Bert(TrainablePipe):
 
     def add_listener(self, listener: Model, component_name: str) -> None:
         """listener (Model): A layer that is to read this encoder's vectors.
-        component_name (str): The component that it belongs to."""
+        component_name (str): The component that it belongs to.
+        RAISES: ValueError if it expects vectors of another width."""
+        check_width(listener, self.name, self.width)
         listeners = self.listener_map.setdefault(component_name, [])
         if listener not in listeners:
             listeners.append(listener)

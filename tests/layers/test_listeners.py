@@ -159,11 +159,11 @@ def test_initialization_without_encoder(make_nlp: Callable) -> None:
         head.model.predict([example.x for example in examples])
 
 
-@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("kind", [*OURS, "stock"])
 def test_width(make_nlp: Callable, kind: str) -> None:
     """A width that is not the encoder's, found by a matrix product in training, if at all."""
     with pytest.raises(ValueError, match="declares width = 48, .*'bert' makes .* Set width = 32"):
-        make_nlp(head=listener_config(kind, width=48))
+        make_nlp(head=listener_config(kind, width=48, upstream="bert"))
 
 
 def test_width_of_the_nearest(make_nlp: Callable, make_checkpoint: Callable[..., Path]) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 import pytest
 import torch
+from spacy.language import Language
+from spacy.tokens import Doc
 from thinc.api import Adam, concatenate
 
 from spacy_bert.encoder import load_checkpoint
@@ -399,6 +401,31 @@ def test_late_gradient(make_nlp: Callable, texts: List[str]) -> None:
         backprop(outputs)
 
 
+@pytest.mark.parametrize("change", ["merge", "split"])
+def test_tokens_that_changed(make_nlp: Callable, texts: List[str], change: str) -> None:
+    """Vectors read for other tokens than they were made for, after an annotating component has
+    merged or split some: each number would be used, for the wrong word."""
+
+    def retokenize(doc: Doc) -> Doc:
+        with doc.retokenize() as retokenizer:
+            if change == "merge":
+                retokenizer.merge(doc[:2])
+            else:
+                retokenizer.split(doc[0], ["A", doc[0].text[1:]], heads=[doc[0], doc[0]])
+        return doc
+
+    Language.component("toy_retokenizer", func=retokenize)
+    nlp = make_nlp(one="tokens", two="pooled")
+    nlp.add_pipe("toy_retokenizer", after="bert")
+    message = "'Alice lives in Paris.' has . tokens, but it had 5 .* Move it before the encoder"
+    # Whether its vectors are annotated, too, and so follow the tokens, or not.
+    for annotates in (["toy_retokenizer"], ["bert", "toy_retokenizer"]):
+        with pytest.raises(ValueError, match=message):
+            nlp.update(examples_of(nlp, texts[:1]), sgd=AdamW(0.01), annotates=annotates)
+    # One vector for the text is no question of tokens.
+    nlp.update(examples_of(nlp, texts[:1]), sgd=AdamW(0.01), annotates=annotates, exclude=["one"])
+
+
 def test_nothing_is_kept(make_nlp: Callable, texts: List[str]) -> None:
     """A listener that holds on to a batch after the step: memory, and stale vectors, if the encoder
     is frozen next."""
@@ -470,6 +497,28 @@ def test_gradient_that_overflows(
     with pytest.raises(FloatingPointError, match="encoder"):
         bert.finish_update(make_optimizer())
     assert is_same(before, weights_of(nlp)) and gradients_of(nlp) == {}
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_gradient_that_overflows_later(make_nlp: Callable, texts: List[str]) -> None:
+    """Weights that make finite vectors still, but no finite gradient any more, kept for good; and
+    their averages and moments."""
+    nlp = make_nlp(one=LINEAR)
+    optimizer = AdamW(0.01, use_averages=True)
+    states = [(weights_of(nlp), head_weights(nlp, "one"))]
+    for _ in range(2):
+        nlp.update(examples_of(nlp, texts), sgd=optimizer)
+        states.append((weights_of(nlp), head_weights(nlp, "one")))
+    assert not is_same(states[0][0], states[2][0])
+    network = network_of(nlp.get_pipe("bert").model)
+    with torch.no_grad():
+        network.encoder.layers[-1].output_norm.weight *= 1e25
+    assert np.isfinite(nlp(texts[0]).tensor).all()
+    with pytest.raises(FloatingPointError, match="encoder.* taken back.* batch of 3 Docs"):
+        nlp.update(examples_of(nlp, texts), sgd=optimizer)
+    assert is_same(states[0][0], weights_of(nlp)) and gradients_of(nlp) == {}
+    assert all(map(np.array_equal, states[0][1], head_weights(nlp, "one")))
+    assert not optimizer.averages and not optimizer.mom1 and not optimizer._modules
 
 
 def test_corrupted_head(tiny_nlp: Any, make_examples: Callable) -> None:

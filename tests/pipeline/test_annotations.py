@@ -1,6 +1,7 @@
 """What the encoder leaves on a Doc, and whether it survives the ways of a Doc."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import spacy
 from spacy.tokens import Doc, DocBin
 
 from spacy_bert import from_checkpoint
+from spacy_bert.layers.annotations import KEY
 
 from .heads import perturb
 
@@ -73,7 +75,7 @@ def test_unknown_encoder_and_pooling(tiny_nlp):
 def test_keep(keep_all):
     """Catches a vector that was asked for and not left on the Doc, or another one in its place."""
     doc = keep_all(TEXT)
-    values = doc.user_data["spacy_bert"]["encoders"]["bert"]
+    values = doc.user_data[KEY]["encoders"]["bert"]
     assert values.keys() == {"ids", "offsets", "pieces", "cls", "mean", "pooler", "max", "tokens"}
     np.testing.assert_array_equal(values["tokens"], doc.tensor)
     view = doc._.bert
@@ -204,10 +206,22 @@ def test_part_of_a_doc(keep_all):
     assert len(doc._.bert.pieces) == 18
     np.testing.assert_array_equal(doc._.bert.cls, before)
     whole = doc[:].as_doc(copy_user_data=True)
-    np.testing.assert_array_equal(whole._.bert.cls, before)
     perturb(keep_all)
     assert not np.allclose(keep_all(whole)._.bert.cls, before)
     np.testing.assert_array_equal(doc._.bert.cls, before)
+
+
+def test_docs_put_together(tiny_nlp):
+    """Catches arrays printed by the page in a warning of spaCy's, as for user data that it does not
+    know; and results of one part that pass for those of the whole."""
+    docs = [tiny_nlp("Alice lives in Paris."), tiny_nlp("Bob")]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        merged = Doc.from_docs(docs)
+    assert all("W101" in str(w.message) and len(str(w.message)) < 100 for w in caught)
+    assert merged._.bert is None
+    np.testing.assert_array_equal(merged.tensor, np.concatenate([doc.tensor for doc in docs]))
+    assert len(tiny_nlp(merged)._.bert.pieces) == 6
 
 
 def test_docbin_drops_the_tensor(tiny_nlp):

@@ -14,6 +14,7 @@ import spacy
 from spacy.util import load_model_from_config
 
 import spacy_bert
+from spacy_bert.layers.annotations import KEY
 from spacy_bert.layers.doc_encoder import find_part
 
 from .heads import assert_same, equal, perturb, pooled_listener, textcat, weights
@@ -111,7 +112,7 @@ def test_vectors_that_nobody_reads_here(tiny_nlp):
 
 
 def vectors(doc):
-    return set(doc.user_data["spacy_bert"]["encoders"]["bert"])
+    return set(doc.user_data[KEY]["encoders"]["bert"])
 
 
 @pytest.mark.parametrize("copied", ["pickle", "deepcopy"])
