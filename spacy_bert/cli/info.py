@@ -197,31 +197,27 @@ def describe_store(path: Path) -> Sections:
     files = ", ".join(source.name for source in found.sources[:4])
     more = len(found.sources) - 4
     start = " ".join(names[i] for i in store.pieces[:24].tolist())
-    return [
-        (
-            f"Token store {path}",
-            {
-                "documents": f"{found.n_documents:,}"
-                + f", and {found.n_without_pieces:,} without text" * bool(found.n_without_pieces),
-                "sentences": f"{found.n_sentences:,}, of {found.n_pieces / found.n_sentences:.1f} "
-                "pieces on average",
-                "pieces": f"{found.n_pieces:,}, {store.pieces.itemsize} bytes each",
-                "unknown": f"{found.n_unknown:,}, {found.n_unknown / found.n_pieces:.2%}",
-                "most frequent": f"{names[found.most_frequent_id]}, "
-                f"{found.most_frequent_share:.2%}: the least that a masked LM has to beat",
-                "begins": start,
-                **vocabulary_facts(store.tokenizer),
-                "sources": f"{len(found.sources):,} files, {read / 1e6:,.1f} MB: {files}"
-                + f" and {more:,} more" * (more > 0)
-                if found.sources
-                else "none: it was not made of files",
-                "reader": found.reader or "none",
-                "splitter": found.splitter or "none",
-                "size": f"{size / 1e6:,.1f} MB, all checksums are right",
-                "fingerprint": store.fingerprint,
-            },
-        )
-    ]
+    facts: Facts = {
+        "documents": f"{found.n_documents:,}"
+        + f", and {found.n_without_pieces:,} without text" * bool(found.n_without_pieces),
+        "sentences": f"{found.n_sentences:,}, of {found.n_pieces / found.n_sentences:.1f} "
+        "pieces on average",
+        "pieces": f"{found.n_pieces:,}, {store.pieces.itemsize} bytes each",
+        "unknown": f"{found.n_unknown:,}, {found.n_unknown / found.n_pieces:.2%}",
+        "most frequent": f"{names[found.most_frequent_id]}, "
+        f"{found.most_frequent_share:.2%}: the least that a masked LM has to beat",
+        "begins": start,
+        **vocabulary_facts(store.tokenizer),
+        "sources": f"{len(found.sources):,} files, {read / 1e6:,.1f} MB: {files}"
+        + f" and {more:,} more" * (more > 0)
+        if found.sources
+        else "none: it was not made of files",
+        "reader": found.reader or "none",
+        "splitter": found.splitter or "none",
+        "size": f"{size / 1e6:,.1f} MB, all checksums are right",
+        "fingerprint": store.fingerprint,
+    }
+    return [(f"Token store {path}", facts)]
 
 
 def network_facts(config: "BertConfig") -> Facts:

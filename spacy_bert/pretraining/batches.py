@@ -1,17 +1,12 @@
 """A seeded, resumable stream of batches: what the training loop reads.
 
-    epoch      all documents, in a new order            | epoch 1 ...
-    blocks     |  block 0   |  block 1   |  block 2  |     of so many pieces that memory stays flat
-    instances  shuffled within their block
+    blocks     |  block 0   |  block 1   |  block 2  |     as blocks.py makes them
     batches    [...][...][...][...][...][...][...][...]    of so many pieces; across all borders
 
-A batch is a pure function of the store, the settings and its position. The next block is built
-while the one before it is read.
+A batch is a pure function of the store, the settings and its position.
 """
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Dict, Iterator, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -19,39 +14,10 @@ from torch import Tensor
 
 from ..encoder import PackedPieces
 from ..encoder.packing import pack_rows
-from .instances import Instances, Text, make_pairs, make_singles, stretches_of
-from .masking import Masking, continuing_pieces, next_pieces
-from .randomness import generator, stream_key, words
+from .blocks import BLOCK_PIECES, Block, Blocks, ObjectiveSettings
+from .instances import Instances
+from .masking import Masking, next_pieces
 from .store import TokenStore
-
-# Pieces of a block. A block of novels is some 45,000 instances, mixed well, and built in less than
-# a second; its instances take 3 MB.
-BLOCK_PIECES = 4_000_000
-# What random numbers are for: the first part of their keys.
-_DOCUMENT_ORDER, _INSTANCES, _INSTANCE_ORDER, _MASKS = range(4)
-
-
-class ObjectiveSettings(Protocol):
-    """What is learned: the attributes that are looked at."""
-
-    @property
-    def nsp(self) -> bool: ...
-    @property
-    def masking(self) -> str: ...
-    @property
-    def duplicates(self) -> int: ...
-    @property
-    def whole_word(self) -> bool: ...
-    @property
-    def causal(self) -> bool: ...
-    @property
-    def mask_share(self) -> float: ...
-    @property
-    def mask_as_mask(self) -> float: ...
-    @property
-    def mask_as_random(self) -> float: ...
-    @property
-    def short_share(self) -> float: ...
 
 
 class PretrainingBatch(NamedTuple):
@@ -85,19 +51,6 @@ class Position(NamedTuple):
     block: int = 0
     instance: int = 0
     max_length: int = 0
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Instances of some documents, in the order in which they are read.
-
-    ends (np.ndarray): Pieces up to the end of each instance, shape (n,), int64.
-    keys (np.ndarray): What the masks of each depend on, shape (n,), uint64.
-    """
-
-    instances: Instances
-    ends: np.ndarray
-    keys: np.ndarray
 
 
 class PretrainingStream:
@@ -152,9 +105,6 @@ class PretrainingStream:
                 "a reader can be told what divides documents), hold out fewer, or set nsp = false "
                 "under [objective]."
             )
-        self._text = Text(
-            store.pieces, store.sentence_offsets, self.documents, continuing_pieces(store.tokenizer)
-        )
         self._masking = Masking(
             store.tokenizer,
             share=objective.mask_share,
@@ -162,22 +112,16 @@ class PretrainingStream:
             as_random=objective.mask_as_random,
             whole_word=objective.whole_word,
         )
-        self._stretches, self._owners = stretches_of(
-            store.sentence_offsets, self.documents, most=block_pieces
+        self._blocks = Blocks(
+            store, self.documents, objective=objective, seed=seed, block_pieces=block_pieces
         )
-        offsets = store.sentence_offsets[self._stretches]
-        self._sizes = offsets[:, 1] - offsets[:, 0]
-        self._block_pieces = block_pieces
-        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pretraining-block")
-        self._plans: Dict[int, List[np.ndarray]] = {}
-        self._blocks: Dict[Tuple[int, int, int], Future[_Block]] = {}
         epoch, block, instance, counted_for = position
         if counted_for not in (0, max_length):
             instance = 0
         if min(position) < 0:
             raise _no_such(position, "some of it is negative")
-        if block >= len(self._plan(epoch)):
-            raise _no_such(position, f"epoch {epoch} has {len(self._plan(epoch))} blocks")
+        if block >= self._blocks.count(epoch):
+            raise _no_such(position, f"epoch {epoch} has {self._blocks.count(epoch)} blocks")
         self.position = Position(epoch, block, instance, max_length)
 
     position: Position  # of the batch that `next` gives next
@@ -185,7 +129,7 @@ class PretrainingStream:
     @property
     def n_pieces(self) -> int:
         """RETURNS (int): Pieces of the documents, specials not counted: about what an epoch is."""
-        return int(self._sizes.sum())
+        return self._blocks.n_pieces
 
     def set_max_length(self, max_length: int) -> None:
         """Go on with another length of sequences, from the beginning of the block that was being
@@ -200,7 +144,6 @@ class PretrainingStream:
         _check_least("batch_pieces", self.batch_pieces, max_length, "one sequence of max_length")
         self._check_length(max_length)
         self.max_length = max_length
-        self._blocks.clear()
         self.position = Position(self.position.epoch, self.position.block, 0, max_length)
 
     def __iter__(self) -> Iterator[PretrainingBatch]:
@@ -210,7 +153,10 @@ class PretrainingStream:
         epoch, block, instance, _ = self.position
         room, taken = self.batch_pieces, []
         while self.epochs is None or epoch < self.epochs:
-            found = self._block(epoch, block)
+            after = (epoch, block + 1) if block + 1 < self._blocks.count(epoch) else (epoch + 1, 0)
+            is_last = self.epochs is not None and after[0] >= self.epochs
+            key = (epoch, block, self.max_length)
+            found = self._blocks.get(key, key if is_last else (*after, self.max_length))
             if instance >= len(found.ends):
                 raise _no_such(self.position, f"the block has {len(found.ends)} instances")
             before = found.ends[instance - 1] if instance else 0
@@ -221,13 +167,13 @@ class PretrainingStream:
             if stop < len(found.ends):
                 instance = stop
                 break
-            epoch, block, instance = self._after(epoch, block)
+            epoch, block, instance = *after, 0
         if not taken:
             raise StopIteration
         self.position = Position(epoch, block, instance, self.max_length)
         return self._batch(taken)
 
-    def _batch(self, taken: List[Tuple[_Block, slice]]) -> PretrainingBatch:
+    def _batch(self, taken: List[Tuple[Block, slice]]) -> PretrainingBatch:
         a, b, not_next = (
             np.concatenate([getattr(found.instances, name)[rows] for found, rows in taken])
             for name in ("a", "b", "not_next")
@@ -248,68 +194,6 @@ class PretrainingStream:
             torch.from_numpy(targets),
             torch.from_numpy(instances.not_next.astype(np.int64)),
         )
-
-    # Where documents are in an epoch.
-
-    def _version(self, epoch: int) -> int:
-        """Which of the versions of the instances and masks an epoch reads."""
-        static = self.objective.masking == "static"
-        return epoch % self.objective.duplicates if static else epoch
-
-    def _plan(self, epoch: int) -> List[np.ndarray]:
-        """The stretches of each block."""
-        version = self._version(epoch)
-        if version not in self._plans:
-            order = generator(self.seed, _DOCUMENT_ORDER, version).permutation(len(self._stretches))
-            sizes = self._sizes[order]
-            number = (np.cumsum(sizes) - sizes) // self._block_pieces
-            borders = np.flatnonzero(np.diff(number)) + 1
-            while len(self._plans) > 1:  # this epoch's and the next one's
-                self._plans.pop(next(iter(self._plans)))
-            self._plans[version] = np.split(order, borders)
-        return self._plans[version]
-
-    def _after(self, epoch: int, block: int) -> Tuple[int, int, int]:
-        return (epoch, block + 1, 0) if block + 1 < len(self._plan(epoch)) else (epoch + 1, 0, 0)
-
-    # Blocks.
-
-    def _block(self, epoch: int, block: int) -> _Block:
-        """A block, which in most cases is there already; the next one is built meanwhile."""
-        now, ahead = (epoch, block), self._after(epoch, block)[:2]
-        if self.epochs is not None and ahead[0] >= self.epochs:
-            ahead = now
-        wanted = {(*place, self.max_length): place for place in (now, ahead)}
-        for key in set(self._blocks) - set(wanted):
-            del self._blocks[key]
-        for key, place in wanted.items():
-            if key not in self._blocks:
-                stretches = self._plan(place[0])[place[1]]
-                self._blocks[key] = self._builder.submit(self._build, *key, stretches)
-        return self._blocks[(*now, self.max_length)].result()
-
-    def _build(self, epoch: int, block: int, max_length: int, stretches: np.ndarray) -> _Block:
-        key = (self._version(epoch), block, max_length)
-        draws = generator(self.seed, _INSTANCES, *key)
-        short = self.objective.short_share
-        chosen = self._stretches[stretches]
-        if self.objective.nsp:
-            owners = self._owners[stretches]
-            instances = make_pairs(
-                self._text, chosen, owners, max_length=max_length, short_share=short, draws=draws
-            )
-        else:
-            instances = make_singles(
-                self._text, chosen, max_length=max_length, short_share=short, draws=draws
-            )
-        numbers = np.arange(len(instances), dtype=np.uint64)
-        keys = words(stream_key(self.seed, _MASKS, *key), numbers)
-        # Of static masks only the order is new in each epoch.
-        order = generator(self.seed, _INSTANCE_ORDER, epoch, block, max_length).permutation(
-            len(instances)
-        )
-        instances = instances[order]
-        return _Block(instances, np.cumsum(instances.lengths), keys[order])
 
     def _check_length(self, max_length: int) -> None:
         least = 5 if self.objective.nsp else 4

@@ -46,7 +46,8 @@ from .documents import (
     split_paragraphs,
 )
 from .formats.counted import counting
-from .store import Source, TokenStore
+from .manifest import Source
+from .store import TokenStore
 from .store_writer import Encoded, StoreWriter
 
 # Characters of a task: a fifth of a second or so. Larger ones gain nothing, and the last of them

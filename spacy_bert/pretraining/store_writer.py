@@ -16,17 +16,14 @@ from typing import BinaryIO, Dict, Iterable, List, NamedTuple, Optional, Sequenc
 import numpy as np
 
 from ..wordpiece import WordPieceTokenizer
+from .manifest import FORMAT, Content, Manifest, Source
 from .store import (
     DOCUMENTS,
-    FORMAT,
     MANIFEST,
     OFFSET_TYPE,
     PIECES,
     SENTENCES,
     TOKENIZER,
-    Content,
-    Manifest,
-    Source,
     TokenStore,
     file_checksum,
     piece_type,

@@ -151,7 +151,7 @@ def test_short_sequences_come_first_and_keep_their_labels(make):
 def test_an_epoch_is_every_document_once(make, store):
     """Catches documents that a plan of blocks leaves out or has twice, in any epoch."""
     stream = make(nsp=False, epochs=3)
-    assert len(stream._plan(0)) > 3  # else there are no borders to go wrong at
+    assert stream._blocks.count(0) > 3  # else there are no borders to go wrong at
     counts = Counter(np.concatenate([text_of(batch) for batch in stream]).tolist())
     assert counts == {piece: 3 for piece in range(len(store.pieces))}
     assert stream.position == (3, 0, 0, 32)

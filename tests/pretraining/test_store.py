@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spacy_bert.pretraining.store import Manifest, TokenStore, piece_type
+from spacy_bert.pretraining.manifest import Manifest
+from spacy_bert.pretraining.store import TokenStore, piece_type
 from spacy_bert.pretraining.store_writer import write_store
 from spacy_bert.wordpiece import WordPieceTokenizer
 
