@@ -163,7 +163,7 @@ def describe_run(path: Path) -> Sections:
     checkpoints = sorted(folder.name for folder in path.glob("checkpoint-*") if folder.is_dir())
     states = sorted(int(state.name.split("-")[0]) for state in path.glob("state/*.safetensors"))
     return [
-        (f"Pretraining run {path}", facts(run)),
+        (f"Pretraining run {path}", {**facts(run)}),
         (
             "How it stands",
             {
