@@ -13,9 +13,10 @@ from thinc.config import ConfigValidationError
 
 import spacy_bert
 from spacy_bert.layers.doc_encoder import shim_of
+from spacy_bert.layers.optimizer import AdamW
 from spacy_bert.wordpiece import WordPieceTokenizer
 
-from .heads import equal, perturb, weights
+from .heads import equal, listener, ner, perturb, weights
 
 
 @pytest.fixture
@@ -276,6 +277,21 @@ def test_from_checkpoint(tiny_checkpoint, tiny_nlp):
     doc, expected = nlp("Alice lives in Paris"), tiny_nlp("Alice lives in Paris")
     np.testing.assert_array_equal(doc.tensor, expected.tensor)
     assert doc._.bert.pooled("max").shape == (32,)
+
+
+def test_from_checkpoint_trains_gently(tiny_checkpoint, make_examples):
+    """Catches spaCy's usual optimizer, of rate 0.001, on a pretrained encoder: `nlp.initialize()`
+    and `nlp.resume_training()` return what the pipeline's config says."""
+    nlp = spacy_bert.from_checkpoint(tiny_checkpoint)
+    nlp.add_pipe("ner", config=ner(listener()))
+    optimizer = nlp.initialize(lambda: make_examples(nlp))
+    assert isinstance(optimizer, AdamW) and optimizer.learn_rate == 5e-5
+    assert isinstance(nlp.resume_training(), AdamW)
+    before = weights(nlp)
+    nlp.update(make_examples(nlp), sgd=optimizer)
+    change = max(np.abs(value - before[key]).max() for key, value in weights(nlp).items())
+    assert 1e-5 < change < 6e-5
+    assert spacy.blank("en").config["training"]["optimizer"]["@optimizers"] == "Adam.v1"
 
 
 def test_from_checkpoint_fits_the_window_to_the_positions(tiny_checkpoint):
