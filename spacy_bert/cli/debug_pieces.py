@@ -47,7 +47,9 @@ def debug_pieces(
     from ..layers.doc_windows import doc_pieces
 
     doc = reader.make_doc(text, pair)
-    [pieces] = doc_pieces([doc], reader.tokenizer, window=reader.window, stride=reader.stride)
+    [pieces] = doc_pieces(
+        [doc], reader.tokenizer, window=reader.window, stride=reader.stride, masked=reader.masked
+    )
     names = [reader.tokenizer.pieces[i] for i in pieces.ids.tolist()]
     unk = reader.tokenizer.settings.unk
     facts: Rows = [

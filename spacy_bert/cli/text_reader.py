@@ -23,6 +23,7 @@ class TextReader(NamedTuple):
     window (int): Pieces of a window, [CLS] and [SEP] included.
     stride (int): Pieces from the start of one window to that of the next.
     max_positions (int): Pieces of the longest window that the encoder can read.
+    masked (bool): Whether "[MASK]" in a text is the mask piece, as for `fill_mask`.
     """
 
     nlp: "Language"
@@ -30,6 +31,7 @@ class TextReader(NamedTuple):
     window: int
     stride: int
     max_positions: int
+    masked: bool = False
 
     def with_windows(self, window: Optional[int], stride: Optional[int]) -> "TextReader":
         """window (Optional[int]): Another size of windows.
@@ -122,7 +124,12 @@ def _open_pipeline(folder: Path) -> TextReader:
             sizes = find_part(model, "doc-encoder").attrs["sizes"]
             tokenizer = windows["tokenizer"].get()
             return TextReader(
-                nlp, tokenizer, windows["window"], windows["stride"], sizes["max_positions"]
+                nlp,
+                tokenizer,
+                windows["window"],
+                windows["stride"],
+                sizes["max_positions"],
+                windows.get("masked", False),
             )
     raise ValueError(
         f"No pipe of {folder} holds a BERT; found {', '.join(nlp.component_names) or 'none'}. Give "

@@ -67,6 +67,7 @@ def mask_windows(*, window: int, stride: int, batch_pieces: int) -> Model[List[D
         "window": window,
         "stride": stride,
         "batch_pieces": batch_pieces,
+        "masked": True,
     }
     return Model("doc-windows", forward, attrs=attrs)
 

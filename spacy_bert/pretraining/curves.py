@@ -153,7 +153,7 @@ def _plot(axes: Any, line: Line) -> None:
         color=color,
         linewidth=widths[line.style],
         linestyle=(0, (4, 3)) if line.style == "dashed" else "solid",
-        alpha=0.5 if line.style == "faint" else 1.0,
+        alpha=0.7 if line.style == "faint" else 1.0,
         solid_joinstyle="round",
         # A single figure is no line; a few are better seen as what they are.
         marker="o" if len(x) == 1 or (len(x) <= 30 and line.style == "main") else None,

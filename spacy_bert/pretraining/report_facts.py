@@ -71,7 +71,7 @@ def _effort(run: RunLog) -> List[Tuple[str, str, str]]:
     rates, shares = (run.series("train", key)[1] for key in ("pieces_per_second", "mfu"))
     if len(rates):
         half = len(rates) // 2  # the first may be slow, while things are loaded and compiled
-        note = f"MFU {float(shares[half:].mean()):.0%}" if len(shares) == len(rates) else ""
+        note = f"MFU {100 * float(shares[half:].mean()):.2g}%" if len(shares) == len(rates) else ""
         found.append(("pieces per second", f"{float(rates[half:].mean()):,.0f}", note))
     return found
 
@@ -108,7 +108,8 @@ def _network(run: RunLog, start: Dict[str, Any]) -> str:
             parts.insert(0, str(size))
     parameters = number(start.get("parameters"))
     if parameters is not None:
-        parts.append(f"{parameters / 1e6:.3g} M parameters")
+        millions = f"{parameters / 1e6:.3g} M"
+        parts.append(f"{millions if parameters >= 1e5 else _count(parameters)} parameters")
     return ", ".join(parts)
 
 
@@ -152,7 +153,7 @@ def _device(start: Dict[str, Any]) -> str:
     parts = [str(start[key]) for key in ("device", "precision") if start.get(key)]
     threads = number(start.get("threads"))
     if threads is not None and start.get("device") == "cpu":
-        parts.append(f"{threads:.0f} threads")
+        parts.append(f"{threads:.0f} thread{'s' * (threads != 1)}")
     peak = number(start.get("peak_flops"))
     if peak:
         parts.append(f"matrix products reach {_flops(peak)}")

@@ -75,6 +75,16 @@ def test_pipeline_reads_as_it_was_saved(run, tiny_checkpoint, tmp_path):
     assert "[CLS] a [SEP] b [SEP]" in pair.stdout
 
 
+def test_masks_are_shown_as_they_are_read(run, make_checkpoint, tmp_path):
+    """Catches a mask that is shown as plain text where a `fill_mask` reads it, or the other way
+    round: to a `bert` it is plain text."""
+    folder = make_checkpoint(parts=("mlm",))
+    from_checkpoint(folder, component="fill_mask").to_disk(tmp_path / "pipeline")
+    shown = run("debug-pieces", tmp_path / "pipeline", "a [MASK]").stdout
+    assert "[CLS] a [MASK] [SEP]" in shown
+    assert "m ##a ##s ##k" in run("debug-pieces", folder, "a [MASK]").stdout
+
+
 def test_vocabulary_alone_will_do(run, tiny_checkpoint, tmp_path):
     """Catches weights that are read although they are not needed."""
     for name in ("vocab.txt", "tokenizer_config.json"):

@@ -92,7 +92,7 @@ def test_of_a_real_run(real_run: Path) -> None:
     assert f"perplexity {last['mlm_perplexity']:,.1f}" in page.words
     assert f"{last['nsp_accuracy']:.1%}" in page.words
     assert "24" in page.words and "of 24" in page.words
-    assert "2 layers, width 16, 2 heads, vocabulary 33" in text
+    assert "2 layers, width 16, 2 heads, vocabulary 33, 8,819 parameters" in text
     for sample in last["samples"]:
         assert sample["text"] in text and sample["answer"] in text
     assert (real_run / "config.cfg").read_text("utf8") in page.words
