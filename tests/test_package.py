@@ -31,6 +31,17 @@ NAMES: Dict[str, str] = {
         spacy-bert.BertTok2Vec.v1
     """,
     "spacy_callbacks": "spacy-bert.LoadCheckpoint.v1",
+    "spacy_readers": """
+        spacy-bert.Gutenberg.v1
+        spacy-bert.JsonlDocuments.v1
+        spacy-bert.TextFiles.v1
+        spacy-bert.WikiDump.v1
+    """,
+    "spacy_misc": """
+        spacy-bert.Paragraphs.v1
+        spacy-bert.PipelineSentences.v1
+        spacy-bert.Sentencizer.v1
+    """,
     "spacy_cli": "bert",
     "thinc_optimizers": "spacy-bert.AdamW.v1",
     "console_scripts": "spacy-bert",
@@ -76,6 +87,8 @@ def test_installed_names(declared):
         ("factories", "bert"),
         ("architectures", "spacy-bert.Bert.v1"),
         ("callbacks", "spacy-bert.LoadCheckpoint.v1"),
+        ("readers", "spacy-bert.WikiDump.v1"),
+        ("misc", "spacy-bert.Sentencizer.v1"),
         ("optimizers", "spacy-bert.AdamW.v1"),
     ],
 )

@@ -75,6 +75,7 @@ class Sentencizer:
         self.punct_chars = None if punct_chars is None else tuple(punct_chars)
         self._nlp: Any = None
         self._words: Dict[str, _Word] = {}
+        self._neighbours: Dict[str, Tuple[Set[str], Set[str]]] = {}
         self._n_asked = 0
 
     def __call__(self, paragraph: str) -> List[str]:
@@ -102,7 +103,7 @@ class Sentencizer:
         import spacy
         from spacy.tokenizer import Tokenizer
 
-        self._words, self._n_asked = {}, 0
+        self._words, self._neighbours, self._n_asked = {}, {}, 0
         self._nlp = _blank(spacy, self.lang)
         self._nlp.max_length = 1 << 30  # the limit is for parsers
         chars = None if self.punct_chars is None else list(self.punct_chars)
@@ -173,8 +174,15 @@ class Sentencizer:
         return word
 
     def _ends(self, word: str) -> Tuple[Set[str], Set[str]]:
-        self._n_asked += 1
-        return self._special_cases.ends(word, [token.text for token in self._nlp.tokenizer(word)])
+        """What the first token of a neighbour may be, and its last."""
+        ends = self._neighbours.get(word)
+        if ends is None:
+            tokens = [token.text for token in self._nlp.tokenizer(word)]
+            ends = self._special_cases.ends(word, tokens)
+            self._n_asked += 1
+            if len(word) <= WORD_CHARS and len(self._neighbours) < N_WORDS:
+                self._neighbours[word] = ends
+        return ends
 
 
 class PipelineSentences:

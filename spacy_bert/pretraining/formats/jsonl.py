@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, List
 
-from ..documents import MAX_DOCUMENT, MAX_PARAGRAPH, RawDocument
-from .lines import check_decoding, clean, read_lines
+from ..documents import MAX_DOCUMENT, RawDocument
+from .lines import check_decoding, clean, cut, read_lines
 from .text_files import PARAGRAPHS
 
 
@@ -52,7 +52,7 @@ class JsonlDocuments:
     def _paragraphs(self, value: Any, source: str) -> Iterator[str]:
         if isinstance(value, str):
             for text in split_text(value, self.paragraphs):
-                yield from cut(clean(text))
+                yield from filter(None, map(str.strip, cut(clean(text))))
         elif isinstance(value, list):
             for item in value:
                 yield from self._paragraphs(item, source)
@@ -72,17 +72,6 @@ def split_text(text: str, paragraphs: str) -> List[str]:
         return lines
     # A line of nothing but whitespace is blank.
     return "\n".join(line if line.strip() else "" for line in lines).split("\n\n")
-
-
-def cut(text: str) -> Iterator[str]:
-    """text (str): A clean paragraph, of any length.
-    YIELDS (str): The same, in parts no longer than `MAX_PARAGRAPH`; nothing if it is empty."""
-    while len(text) > MAX_PARAGRAPH:
-        at = text.rfind(" ", 0, MAX_PARAGRAPH) + 1 or MAX_PARAGRAPH
-        yield text[:at].rstrip()
-        text = text[at:]
-    if text:
-        yield text
 
 
 def _portions(paragraphs: List[str]) -> Iterator[List[str]]:

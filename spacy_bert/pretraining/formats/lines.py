@@ -9,7 +9,7 @@ import re
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Iterator, NamedTuple, Union
+from typing import BinaryIO, Iterator, List, NamedTuple, Union
 
 from ..documents import MAX_PARAGRAPH
 from .counted import open_counted
@@ -89,26 +89,37 @@ def read_lines(
     """
     check_decoding(encoding, errors)
     number = 1
-    rest: list[str] = []  # of the line that has not ended
+    rest: List[str] = []  # of the line that has not ended
     n_rest = 0
     for text in _decode(path, encoding, errors):
         first, *more = text.split("\n")
         rest.append(first)
         n_rest += len(first)
-        if more:
-            yield Line(number, _clean("".join(rest)))
-            for line in more[:-1]:
-                number += 1
-                yield Line(number, _clean(line))
+        for line in more:
+            ended, rest = "".join(rest), [line]
+            n_rest = len(line)
+            for part in (ended,) if whole else cut(ended):
+                yield Line(number, _clean(part))
             number += 1
-            rest, n_rest = [more[-1]], len(more[-1])
-        while n_rest > MAX_PARAGRAPH and not whole:
-            line = "".join(rest)
-            cut = line.rfind(" ", 0, MAX_PARAGRAPH) + 1 or MAX_PARAGRAPH
-            yield Line(number, _clean(line[:cut]))
-            rest, n_rest = [line[cut:]], n_rest - cut
+        if n_rest > MAX_PARAGRAPH and not whole:
+            *parts, last = cut("".join(rest))
+            for part in parts:
+                yield Line(number, _clean(part))
+            rest, n_rest = [last], len(last)
     if n_rest:
-        yield Line(number, _clean("".join(rest)))
+        for part in ("".join(rest),) if whole else cut("".join(rest)):
+            yield Line(number, _clean(part))
+
+
+def cut(text: str) -> Iterator[str]:
+    """text (str): A text of any length.
+    YIELDS (str): The same in parts no longer than `MAX_PARAGRAPH`, cut after a blank where there is
+        one; one part at least."""
+    while len(text) > MAX_PARAGRAPH:
+        at = text.rfind(" ", 0, MAX_PARAGRAPH) + 1 or MAX_PARAGRAPH
+        yield text[:at]
+        text = text[at:]
+    yield text
 
 
 def check_decoding(encoding: str, errors: str) -> None:

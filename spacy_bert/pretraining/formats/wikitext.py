@@ -48,6 +48,7 @@ EMPTY_BRACKETS = re.compile(r"[(（][\s;,:/–—-]*[)）]|\[\s*\]")
 OPENED = re.compile(r"([(（])\s*(?:[;,:/]\s*)+|([(（])\s+(?=\S)")
 CLOSED = re.compile(r"(?:\s*[;,:/])+\s*([)）])|\s+([)）])")
 TWICE = re.compile(r"([,;])(?:\s*[,;])+")
+LEADING = re.compile(r"^(?:[,;.:)]\s+|[|*#:;]\s*)+")
 LOOSE = re.compile(r"\s+([,.])(?=\s|$)")
 
 
@@ -206,4 +207,4 @@ def _tidy(paragraph: str) -> str:
         text = OPENED.sub(lambda match: match[1] or match[2], text)
         text = CLOSED.sub(lambda match: match[1] or match[2], text)
     text = LOOSE.sub(r"\1", TWICE.sub(r"\1", text))
-    return clean(text).lstrip(",;.:) ")
+    return LEADING.sub("", clean(text))
