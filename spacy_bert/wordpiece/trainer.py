@@ -71,6 +71,12 @@ def train_vocab(
     # A longer word is unknown, whatever pieces there are.
     words = {w: n for w, n in counted.items() if len(w) <= settings.max_word_chars}
     alphabet = _alphabet(words, min_frequency, limit_alphabet)
+    if not alphabet:
+        raise ValueError(
+            f"No character of the texts comes {min_frequency:,} times or more: found "
+            f"{sum(counted.values()):,} words in all. Lower min_frequency (--min-frequency), or "
+            f"give more text."
+        )
     kept = set(alphabet)
     words = {word: n for word, n in words.items() if kept.issuperset(word)}
     first = [getattr(settings, name) for name in SPECIALS]

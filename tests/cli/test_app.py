@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from spacy_bert.cli.app import app, plainly
 
-COMMANDS = ("init-config", "info", "debug-pieces", "report", "fill-mask", "pretrain")
+COMMANDS = ("init-config info debug-pieces train-vocab prepare pretrain report fill-mask").split()
 
 
 def python(*arguments, **options):
