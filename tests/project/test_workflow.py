@@ -91,7 +91,7 @@ def test_workflow_makes_everything(toy: tuple[Path, str]) -> None:
         "training/random/model-best/meta.json",
     ):
         assert (project / path).is_file(), path
-    table = printed.split(" Results ")[1]
+    table = printed.split(" Results ")[-1]
     for word in ("masked pieces: ", "most frequent one: ", "next sentence: ", "pip install "):
         assert word in table
     rows = {
@@ -103,7 +103,7 @@ def test_workflow_makes_everything(toy: tuple[Path, str]) -> None:
     assert set(rows) == {"entities", "topic"}
     assert all(0 <= float(value) <= 100 for row in rows.values() for value in row)
     assert "it was " in printed  # a gap and what the encoder would put there
-    assert "(0." in printed.split("Results")[0]  # a topic with its score
+    assert "(0." in printed  # a topic with its score
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_random_weights_have_the_sizes_and_other_values(toy: tuple[Path, str]) -
         assert value.shape == pretrained.weights[name].shape
         if value.dim() == 2:
             assert not value.equal(pretrained.weights[name]), name
-            assert 0.015 < value.std() < 0.025, name
+            assert value.std() / random.config.initializer_range == pytest.approx(1, abs=0.2), name
     trials = srsly.read_json(training / "random" / "trials.json")
     assert [(trial["rate"], trial["pooling"]) for trial in trials] == [("1e-3", "mean")]
     config = spacy.util.load_config(training / "random" / "model-best" / "config.cfg")
