@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..encoder import BertConfig, BertEncoder, Checkpoint, Pooler, initialize_weights
 from ..wordpiece import WordPieceTokenizer
 from .doc_windows import DocPieces, MicroBatch, WindowBatch
+from .finite import check_finite
 from .shim import BertShim
 from .tokenizer_attr import NOT_LOADED
 
@@ -164,7 +165,7 @@ def forward(
     shim = shim_of(model)
     inputs = ArgsKwargs(args=(batch, tuple(model.attrs["poolings"])), kwargs={})
     results, backprop_torch = shim(inputs, is_train)
-    shim.check_results(results)
+    shim.check_results(results, batch.docs)
     xp_results = {n: cast(Floats2d, torch2xp(tensor.detach())) for n, tensor in results.items()}
     vectors = DocVectors(
         pieces=batch.docs,
@@ -175,6 +176,8 @@ def forward(
     def backprop(gradients: DocGradients) -> list:
         if not batch.docs:
             return []
+        # A shared encoder's listeners have checked theirs; a head with an encoder of its own has not.
+        check_finite([*(gradients.tokens or []), *gradients.pooled.values()], batch.docs)
         tensors, grads = [], []
         if gradients.tokens is not None:
             tensors.append(results["tokens"])

@@ -30,12 +30,14 @@ class DocPieces(NamedTuple):
     offsets (np.ndarray): Their characters in the text, shape (n_pieces, 2), int32.
     alignment (Alignment): Which pieces make which token.
     windows (List[Window]): The windows they are read from.
+    text (str): How its text begins, for messages.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
     alignment: Alignment
     windows: List[Window]
+    text: str
 
 
 class MicroBatch(NamedTuple):
@@ -143,12 +145,12 @@ def doc_pieces(
     texts = [doc.text for doc in docs]
     encoded_texts = encode_masked(tokenizer, texts) if masked else tokenizer.encode_batch(texts)
     result = []
-    for doc, encoded in zip(docs, encoded_texts):
+    for doc, text, encoded in zip(docs, texts, encoded_texts):
         places = doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2)
         alignment = align(encoded.offsets, places[:, 0], places[:, 0] + places[:, 1])
         split = split_piece(doc, encoded.offsets)
         windows = split_windows(len(encoded.ids), max_length=window, stride=stride, split=split)
-        result.append(DocPieces(encoded.ids, encoded.offsets, alignment, windows))
+        result.append(DocPieces(encoded.ids, encoded.offsets, alignment, windows, text[:60]))
     return result
 
 

@@ -15,7 +15,8 @@ from thinc.types import Floats2d
 
 from .annotations import pooled_of, tokens_of
 from .doc_encoder import check_pooling
-from .shared_batch import SharedBatch, check_finite
+from .finite import check_finite
+from .shared_batch import SharedBatch
 
 
 class BertListenerModel(Model):

@@ -15,6 +15,7 @@ from thinc.api import Ops
 from thinc.types import Floats2d
 
 from .doc_encoder import DocGradients, DocVectors
+from .finite import check_finite, describe
 
 
 class SharedBatch:
@@ -161,27 +162,6 @@ class SharedBatch:
             # What others reported of this batch is dropped with it.
             self._backprop, self._d_tokens, self._d_pooled = None, None, {}
             raise
-
-
-def check_finite(gradients: Sequence[Floats2d], docs: Sequence[Doc]) -> None:
-    """gradients (Sequence[Floats2d]): What a head sends back.
-    docs (Sequence[Doc]): The Docs that it was trained with.
-    RAISES: FloatingPointError if there is a NaN or an infinity among them."""
-    for gradient in gradients:
-        if gradient.size and not bool(abs(gradient).max() < float("inf")):
-            raise FloatingPointError(
-                f"The loss of {describe(docs)} is not finite: its gradient holds NaN or infinity. "
-                f"No step was taken with it. Use a lower learning rate, or look for broken "
-                f"examples in the batch."
-            )
-
-
-def describe(docs: Sequence[Doc]) -> str:
-    """docs (Sequence[Doc]): A batch.
-    RETURNS (str): What to call it in an error."""
-    texts = [repr(doc.text[:60]) for doc in docs[:3]]
-    more = f" and {len(docs) - 3} more" if len(docs) > 3 else ""
-    return f"the batch of {len(docs)} Docs that starts with {', '.join(texts)}{more}"
 
 
 def _scaled(gradient: Floats2d, factor: float) -> Floats2d:

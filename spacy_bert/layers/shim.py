@@ -6,7 +6,7 @@ every prediction (a race between threads), and looks its averages up under a key
 
 import contextlib
 import weakref
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple, Union, cast
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple, Union, cast
 
 import safetensors.torch
 import srsly
@@ -18,6 +18,7 @@ from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 
 from ..encoder.precision import multiplies_bf16
+from .finite import HasText, describe
 from .fork_guard import guard_forks
 from .good_weights import EVERY
 from .optimizer import AdamW, check_finite_gradients
@@ -118,8 +119,9 @@ class BertShim(PyTorchShim):
                 f"{error} The steps before went too far; {TAKEN_BACK}"
             ) from None
 
-    def check_results(self, results: Dict[str, torch.Tensor]) -> None:
+    def check_results(self, results: Dict[str, torch.Tensor], docs: Sequence[HasText]) -> None:
         """results (Dict[str, torch.Tensor]): What the module made.
+        docs (Sequence[HasText]): The Docs that it was made of.
         RAISES: FloatingPointError if it is not finite: the weights are spoilt. They are put back to
             where they were good, and the heads' with them, if it was AdamW that stepped them."""
         # Of averages in the place of the weights nothing can be put back; the next update sees it.
@@ -130,7 +132,8 @@ class BertShim(PyTorchShim):
         if optimizer is not None and optimizer.recover():
             remedy = f"The steps before went too far; {TAKEN_BACK} Use a lower learning rate."
         raise FloatingPointError(
-            f"The encoder's vectors are not finite: its weights are spoilt. {remedy}"
+            f"The encoder's vectors of {describe(docs)} are not finite: its weights are spoilt. "
+            f"{remedy}"
         )
 
     def _step_arrays(self, optimizer: Optimizer) -> None:

@@ -23,8 +23,9 @@ from ..layers.doc_encoder import (
     load_weights,
     randomize_weights,
 )
+from ..layers.finite import describe
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
-from ..layers.shared_batch import SharedBatch, describe
+from ..layers.shared_batch import SharedBatch
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
@@ -156,17 +157,14 @@ class Bert(TrainablePipe):
 
         docs (Iterable[Doc]): The Docs.
         RETURNS (DocVectors): Their pieces and vectors.
-        RAISES: ValueError if the encoder has no weights.
+        RAISES: ValueError if the encoder has no weights; FloatingPointError if they are spoilt.
         """
         docs = list(docs)
         self._check_loaded()
         # While it is annotating the batch of an update, that batch is not over.
         if self._batch is not None and not self._batch.covers(docs):
             self._settle()
-        try:
-            vectors = self.model.predict(docs)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{error} It shows in {describe(docs)}.") from None
+        vectors = self.model.predict(docs)
         self._warn_of_bare_tokens(docs, vectors)
         return vectors
 
@@ -246,9 +244,7 @@ class Bert(TrainablePipe):
         try:
             vectors, backprop = self.model.begin_update(docs)
         except FloatingPointError as error:
-            raise FloatingPointError(
-                f"{error} It shows in {describe(docs)}; the step before was with {self._latest}."
-            ) from None
+            raise FloatingPointError(f"{error} This came after {self._latest}.") from None
         self._losses = losses
         self._batch = SharedBatch(
             docs, vectors, backprop, ops=self.model.ops, on_report=self._on_report

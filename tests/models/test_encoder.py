@@ -226,10 +226,28 @@ def test_loss_that_is_not_finite(
     layer = textcat.model.get_ref("output_layer")
     weights = layer.get_param("W").copy()
     layer.set_param("W", weights * np.nan)
-    with pytest.raises(FloatingPointError, match="encoder is not finite"):
+    with pytest.raises(
+        FloatingPointError, match="loss of the batch of 6 Docs that starts with 'Al"
+    ):
         nlp.update(make_examples(nlp), sgd=AdamW(0.01))
     after = network_of(textcat).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_step_that_goes_too_far(
+    from_sections: Callable,
+    encoder_settings: Dict[str, Any],
+    tiny_checkpoint: Path,
+    make_examples: Callable,
+) -> None:
+    """Weights of NaN's making, kept by a component that owns its encoder, and no word of the batch."""
+    nlp = from_sections({"textcat": inlined(encoder_settings)["textcat"]}, loading(tiny_checkpoint))
+    vector = nlp("Bob works").cats
+    optimizer = AdamW(1e12)
+    nlp.update(make_examples(nlp), sgd=optimizer)
+    with pytest.raises(FloatingPointError, match="batch of 6 Docs .*'Alice.* were taken back"):
+        nlp.update(make_examples(nlp), sgd=optimizer)
+    assert nlp("Bob works").cats == pytest.approx(vector)
 
 
 # From shared to inlined
