@@ -202,7 +202,9 @@ def _plan_asides(topic: str, count: int, *, most: int, rng: random.Random) -> li
 def _pick(templates: list[str], *, story: Story, rng: random.Random) -> str:
     """Choose a sentence that speaks of what the story has spoken of already."""
     templates = [t for t in templates if not named_things(t) & story.met & GUESTS] or templates
-    known = [t for t in templates if not named_things(t) or named_things(t) & story.met]
+    # A sentence that names nobody could follow on anything: only where none other is left.
+    linked = [t for t in templates if named_things(t) & story.met]
+    known = linked or [t for t in templates if not named_things(t)]
     close = [t for t in known if len(named_things(t) - story.met) <= MAX_NEWCOMERS]
     return rng.choice(close or known or templates)
 

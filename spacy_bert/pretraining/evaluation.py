@@ -103,7 +103,8 @@ class Evaluation:
             self._store,
             self._documents,
             objective=config.objective,
-            max_length=config.training.max_length,
+            # As long as the run ends with: that is what it is to become good at.
+            max_length=config.lengths[1],
             batch_pieces=config.training.batch_pieces,
             seed=config.training.seed,
             epochs=1,

@@ -39,14 +39,15 @@ def fp32() -> Any:
 
 
 def test_figures_are_right(store: TokenStore) -> None:
-    """Catches means over batches instead of over pieces, dropout in evaluation, and a baseline that
+    """Catches means over batches instead of over pieces, dropout in evaluation, sequences of a length
+    other than that of the run's last part, and a baseline that
     is not that of the masked pieces."""
     evaluation, model, config, held_out = make(store, {"training.eval_pieces": 0})
     result = evaluation(model, autocast=fp32)
     losses, right, guess, n = 0.0, 0, 0, 0
     model.eval()
     stream = PretrainingStream(
-        store, held_out, objective=config.objective, max_length=32, batch_pieces=192, seed=0, epochs=1
+        store, held_out, objective=config.objective, max_length=48, batch_pieces=192, seed=0, epochs=1
     )  # fmt: skip
     with torch.no_grad():
         for batch in stream:
