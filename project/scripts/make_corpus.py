@@ -26,8 +26,6 @@ TOPICS = ("business", "sports", "science", "travel", "culture", "health")
 TEXT_DIR = Path(__file__).resolve().parent / "corpus_text"
 
 MIN_SENTENCES, MAX_SENTENCES = 3, 8
-CORE_SHARE = 0.4  # sentences about the topic itself
-ASIDE_SHARE = 0.45  # sentences that digress to other topics
 CORE_WEIGHTS = (3, 2)  # ... that are made for its story, and that are asides of other topics
 LEAD_SHARE = 0.5  # documents that begin with a sentence of no topic
 CLOSING_SHARE = 0.4  # documents that end with a sentence made for the end
@@ -38,6 +36,23 @@ GUESTS = frozenset({"p0", "p4", "p5", "p6", "p7", "p8", "p9"})
 WITHHELD_EVERY = 3  # every third middle sentence or aside is withheld from the train part
 RAW_DOCUMENTS_PER_FILE = 1000
 RAW_PARAGRAPH = (2, 4)  # sentences in a paragraph of the raw text
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a document is made of; the rest fits any topic.
+
+    core (float): Share of sentences about the topic itself.
+    asides (float): Share of sentences that digress to other topics.
+    """
+
+    core: float
+    asides: float
+
+
+# Raw text keeps to its story, as news does. The labelled documents digress, so that few words tell
+# what they are about.
+LABELLED, RAW = Mix(core=0.4, asides=0.45), Mix(core=0.65, asides=0.2)
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,12 @@ def _without_withheld(templates: list[str], *, withhold: bool) -> list[str]:
 
 
 def generate_documents(
-    count: int, *, rng: random.Random, inventory: Inventory, library: Library
+    count: int,
+    *,
+    rng: random.Random,
+    inventory: Inventory,
+    library: Library,
+    mix: Mix = LABELLED,
 ) -> list[Document]:
     """Generate documents, of all topics in equal parts.
 
@@ -118,17 +138,24 @@ def generate_documents(
     rng (random.Random): Source of randomness.
     inventory (Inventory): Where their names come from.
     library (Library): Their templates.
+    mix (Mix): What they are made of.
     RETURNS (list[Document]): The documents, in random order.
     """
     topics = [TOPICS[i % len(TOPICS)] for i in range(count)]
     rng.shuffle(topics)
     return [
-        generate_document(topic, rng=rng, inventory=inventory, library=library) for topic in topics
+        generate_document(topic, rng=rng, inventory=inventory, library=library, mix=mix)
+        for topic in topics
     ]
 
 
 def generate_document(
-    topic: str, *, rng: random.Random, inventory: Inventory, library: Library
+    topic: str,
+    *,
+    rng: random.Random,
+    inventory: Inventory,
+    library: Library,
+    mix: Mix = LABELLED,
 ) -> Document:
     """Generate a document.
 
@@ -136,6 +163,7 @@ def generate_document(
     rng (random.Random): Source of randomness.
     inventory (Inventory): Where its names come from.
     library (Library): Its templates.
+    mix (Mix): What it is made of.
     RETURNS (Document): The document.
     """
     plot = rng.choice(library.stories[topic])
@@ -143,7 +171,7 @@ def generate_document(
     story = Story(rng=rng, inventory=inventory, words=words, clauses=library.clauses)
     sentences: list[Sentence] = []
     used: set[str] = set()
-    for pool, linkable in _plan(topic, plot, library=library, rng=rng):
+    for pool, linkable in _plan(topic, plot, mix=mix, library=library, rng=rng):
         template = _pick([t for t in pool if t not in used], story=story, rng=rng)
         used.add(template)
         linked = linkable and rng.random() < LINK_SHARE and not template.startswith('"')
@@ -153,20 +181,21 @@ def generate_document(
 
 
 def _plan(
-    topic: str, plot: Section, *, library: Library, rng: random.Random
+    topic: str, plot: Section, *, mix: Mix, library: Library, rng: random.Random
 ) -> list[tuple[list[str], bool]]:
     """Decide what kind of sentence follows what.
 
     topic (str): Topic of the document.
     plot (Section): The story that it tells.
+    mix (Mix): What it is made of.
     library (Library): All templates.
     rng (random.Random): Source of randomness.
     RETURNS (list[tuple[list[str], bool]]): For each sentence, the templates to choose from and
         whether words such as "meanwhile," may stand in front.
     """
     total = rng.randint(MIN_SENTENCES, MAX_SENTENCES)
-    n_core = max(2, round(total * CORE_SHARE))
-    asides = _plan_asides(topic, round(total * ASIDE_SHARE), most=n_core - 1, rng=rng)
+    n_core = max(2, round(total * mix.core))
+    asides = _plan_asides(topic, round(total * mix.asides), most=n_core - 1, rng=rng)
     # Asides occur in stories of their own topic too: else they would tell what the topic is not.
     core = rng.choices([plot.middle, library.asides[topic]], weights=CORE_WEIGHTS, k=n_core - 1)
     rest = [library.shared.middle] * (total - n_core - len(asides))
@@ -276,7 +305,9 @@ def build_corpus(
         docs = [to_doc(document, nlp=nlp) for document in documents]
         files[f"{part}.spacy"] = DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=docs).to_bytes()
     rng = _rng(seed, "raw")
-    documents = generate_documents(raw, rng=rng, inventory=inventories["raw"], library=full)
+    documents = generate_documents(
+        raw, rng=rng, inventory=inventories["raw"], library=full, mix=RAW
+    )
     for start in range(0, raw, RAW_DOCUMENTS_PER_FILE):
         text = raw_text(documents[start : start + RAW_DOCUMENTS_PER_FILE], rng=rng)
         name = f"raw/part-{start // RAW_DOCUMENTS_PER_FILE:03}.txt"
