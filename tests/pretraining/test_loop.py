@@ -413,6 +413,15 @@ def test_tensorboard(store: Path, tmp_path: Path) -> None:
 
 def test_a_second_signal_is_not_held_back() -> None:
     """Catches a process that cannot be stopped at once."""
+    # A shell starts what it puts in the background with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        check_second_signal()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def check_second_signal() -> None:
     with Interrupt() as interrupt:
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupt() and interrupt.received == "SIGINT"
