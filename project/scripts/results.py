@@ -100,7 +100,9 @@ def print_held_out(evaluation: dict[str, Any]) -> None:
             f"{evaluation['mlm_perplexity']:.1f}"
         )
     if evaluation["nsp_loss"] is not None:
-        parts.append(f"next sentence: {percent(evaluation['nsp_accuracy'])} % right (chance: 50 %)")
+        parts.append(
+            f"next sentence: {percent(evaluation['nsp_accuracy'])} % right (half of the pairs, or a few more, do not follow)"
+        )
     print(f"Pretraining, on held-out documents, after {evaluation['step']:,} steps:")
     for part in parts:
         print(f"  {part}")
