@@ -1,0 +1,267 @@
+"""How a trained encoder executes at inference: in 32 bits, in bfloat16, or in 8-bit integers.
+
+An engine holds the weights of an encoder in the form in which its kernels read them fastest. It
+computes what `BertEncoder.forward` does, without dropout and without gradients, in the same order.
+
+Legend: R rows (pieces) of the batch, W width, F width of the feed-forward layer.
+"""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .attention import length_groups, self_attention
+from .bert import BertEncoder, Layer
+from .config import BertConfig
+from .packing import PackedPieces, pack
+from .precision import multiplies_bf16
+from .products import GELU_FLOOR, Int8Product, PackedProduct, PlainProduct, Product
+
+INFERENCE = ("fp32", "bf16", "int8", "auto")
+# Rows of a micro-batch on a processor: what a layer makes of them stays in its cache.
+CPU_ROWS = 1024
+# "auto" takes a faster precision only if the vectors keep this cosine with those of 32 bits, on
+# average, and it is faster by this factor.
+LIKENESS, GAIN = 0.99, 1.1
+
+ProductMaker = Callable[[nn.Linear, Optional[str], Optional[float]], Product]
+
+
+def check_inference(inference: str) -> str:
+    """inference (str): The name of a precision.
+    RETURNS (str): The same.
+    RAISES: ValueError if there is none of this name."""
+    if inference not in INFERENCE:
+        raise ValueError(
+            f"inference is {inference!r}, but it must be one of {', '.join(INFERENCE)}."
+        )
+    return inference
+
+
+class EngineLayer(NamedTuple):
+    """The products of a layer, (R, W) -> (R, W), `qkv` and `up` aside, and its norms."""
+
+    qkv: Product  # (R, W) -> (R, 3 * W)
+    out: Product
+    attention_norm: nn.LayerNorm
+    up: Product  # (R, W) -> (R, F), activation included
+    down: Product  # (R, F) -> (R, W)
+    output_norm: nn.LayerNorm
+
+
+class Engine:
+    """An encoder, ready to compute. It does not follow later changes of the weights; see `is_of`.
+
+    encoder (BertEncoder): The encoder; its embeddings and norms are used in place.
+    precision (str): What it computes in: "fp32", "bf16" or "int8".
+    kernels (str): Whose kernels it uses, for people.
+    make (ProductMaker): Makes the products.
+    """
+
+    def __init__(
+        self, encoder: BertEncoder, precision: str, kernels: str, make: ProductMaker
+    ) -> None:
+        self.precision, self.kernels = precision, kernels
+        self._heads = encoder.config.heads
+        self._max_positions = encoder.config.max_positions
+        self._embeddings = encoder.embeddings
+        self._weights = _identity(encoder)
+        self._layers = [_engine_layer(layer, make) for layer in encoder.layers]  # type: ignore[arg-type]
+
+    def is_of(self, encoder: BertEncoder) -> bool:
+        """encoder (BertEncoder): An encoder.
+        RETURNS (bool): Whether this engine has its weights, as they are now."""
+        return self._weights == _identity(encoder)
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {self.kernels}"
+
+    def __call__(self, pieces: PackedPieces) -> Tensor:
+        """Encode a batch.
+
+        pieces (PackedPieces): The sequences, [CLS] and [SEP] included.
+        RETURNS (Tensor): The last layer's vectors, shape (R, W), float32.
+        RAISES: ValueError if a sequence is longer than the position table.
+        """
+        if pieces.max_seqlen > self._max_positions:
+            raise ValueError(
+                f"A sequence of {pieces.max_seqlen} pieces is longer than the encoder's "
+                f"{self._max_positions} positions. Use shorter windows."
+            )
+        groups = length_groups(pieces.lengths)
+        rows = self._embeddings(pieces)  # (R, W)
+        for layer in self._layers:
+            attended = self_attention(layer.qkv(rows), groups, heads=self._heads)
+            rows = layer.attention_norm(rows + layer.out(attended))
+            rows = layer.output_norm(rows + layer.down(layer.up(rows)))
+        return rows
+
+
+def _engine_layer(layer: Layer, make: ProductMaker) -> EngineLayer:
+    floor = {"gelu": -GELU_FLOOR, "gelu_new": -GELU_FLOOR, "relu": 0.0}[layer.activation]
+    return EngineLayer(
+        qkv=make(layer.attention.qkv, None, None),
+        out=make(layer.attention.out, None, None),
+        attention_norm=layer.attention_norm,
+        up=make(layer.up, layer.activation, None),
+        down=make(layer.down, None, floor),
+        output_norm=layer.output_norm,
+    )
+
+
+def _identity(encoder: BertEncoder) -> Tuple[Tuple[int, int], ...]:
+    """Where the weights are, and how often torch has changed each in place."""
+    return tuple((p.data_ptr(), _version(p)) for p in encoder.parameters())
+
+
+def _version(parameter: Tensor) -> int:
+    # Tensors made in inference mode have none.
+    return -1 if parameter.is_inference() else parameter._version
+
+
+def _plain(dtype: torch.dtype) -> ProductMaker:
+    return lambda layer, activation, floor: PlainProduct(layer, activation, dtype)
+
+
+def _packed(dtype: torch.dtype) -> ProductMaker:
+    return lambda layer, activation, floor: PackedProduct(layer, activation, dtype)
+
+
+def _int8() -> ProductMaker:
+    return lambda layer, activation, floor: Int8Product(layer, activation, floor=floor)
+
+
+# precision -> ways to compute it on a processor, best first, and whose kernels these are
+WAYS: Dict[str, List[Tuple[str, ProductMaker]]] = {
+    "fp32": [("oneDNN", _packed(torch.float32)), ("torch", _plain(torch.float32))],
+    "bf16": [("oneDNN", _packed(torch.bfloat16)), ("torch", _plain(torch.bfloat16))],
+    "int8": [("oneDNN", _int8()), ("torch, 32 bits", _plain(torch.float32))],
+}
+# How far the product of the probe may be from torch's own.
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.1}
+
+
+def make_engine(encoder: BertEncoder, inference: str) -> Engine:
+    """Make an engine of an encoder.
+
+    encoder (BertEncoder): The encoder, with weights.
+    inference (str): "fp32", "bf16", "int8", or "auto" for the fastest of them here; see `choose`.
+    RETURNS (Engine): The engine. Where this torch, or the device, lacks the kernels for it, it uses
+        torch's ordinary ones; `kernels` says which.
+    """
+    if check_inference(inference) == "auto":
+        return choose(encoder)
+    device = next(encoder.parameters()).device
+    if device.type != "cpu":
+        dtype = torch.bfloat16 if inference == "bf16" else torch.float32
+        kernels = "torch, 32 bits" if inference == "int8" else "torch"
+        return Engine(encoder, inference, kernels, _plain(dtype))
+    for kernels, make in WAYS[inference]:
+        if kernels.startswith("torch") or _works(make, TOLERANCE[inference]):
+            return Engine(encoder, inference, kernels, make)
+    raise AssertionError("torch's own kernels are always there")
+
+
+_probed: Dict[ProductMaker, bool] = {}
+_probe_lock = threading.Lock()
+
+
+def _works(make: ProductMaker, tolerance: float) -> bool:
+    """Whether a small product comes out right: the operators are no public part of torch."""
+    with _probe_lock:
+        if make not in _probed:
+            _probed[make] = _probe(make, tolerance)
+        return _probed[make]
+
+
+def _probe(make: ProductMaker, tolerance: float) -> bool:
+    numbers = np.random.default_rng(0)
+    layer = nn.Linear(32, 48)
+    rows = torch.from_numpy(numbers.standard_normal((5, 32), dtype=np.float32))
+    with torch.inference_mode():
+        layer.weight.copy_(torch.from_numpy(numbers.uniform(-0.2, 0.2, (48, 32))))
+        layer.bias.copy_(torch.from_numpy(numbers.uniform(-0.2, 0.2, 48)))
+        for activation in (None, "gelu"):
+            expected = PlainProduct(layer, activation, torch.float32)(rows)
+            try:
+                found = make(layer, activation, None)(rows)
+            except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+                return False
+            if not torch.allclose(found.float(), expected, atol=tolerance, rtol=0):
+                return False
+    return True
+
+
+def choose(encoder: BertEncoder) -> Engine:
+    """Measure, on a batch of random pieces, which precision is fastest here.
+
+    encoder (BertEncoder): The encoder, with weights.
+    RETURNS (Engine): The fastest whose vectors keep their direction; 32 bits unless another one is
+        clearly faster.
+    """
+    device = next(encoder.parameters()).device
+    batch = _sample(encoder.config).to(device)
+    candidates = [make_engine(encoder, "fp32")]
+    if multiplies_bf16(device):
+        candidates.append(make_engine(encoder, "bf16"))
+    if device.type == "cpu":
+        candidates.append(make_engine(encoder, "int8"))
+    with torch.inference_mode():
+        expected = candidates[0](batch)
+        best, best_time = candidates[0], _time(candidates[0], batch) / GAIN
+        for engine in candidates[1:]:
+            likeness = torch.cosine_similarity(engine(batch), expected).mean()
+            if likeness >= LIKENESS and (seconds := _time(engine, batch)) < best_time:
+                best, best_time = engine, seconds
+    return best
+
+
+def _sample(config: BertConfig) -> PackedPieces:
+    numbers = np.random.default_rng(0)
+    longest = min(128, config.max_positions)
+    lengths = sorted(numbers.integers(2, longest + 1, CPU_ROWS * 2 // longest).tolist())
+    return pack([numbers.integers(0, config.vocab_size, length) for length in lengths])
+
+
+def _time(engine: Engine, batch: PackedPieces, *, repeats: int = 3) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        engine(batch)
+        if batch.ids.device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def encode_all(
+    encode: Callable[[PackedPieces], Tensor], batches: Sequence[PackedPieces]
+) -> Iterator[Tuple[int, Tensor]]:
+    """Encode batches side by side, each on one thread: threads that share a product wait for one
+    another at its end, and for what is between products only one of them works.
+
+    encode (Callable[[PackedPieces], Tensor]): An engine.
+    batches (Sequence[PackedPieces]): The batches, shortest sequences first.
+    YIELDS (Tuple[int, Tensor]): The number of a batch and its rows, the last batch first: the
+        longest sequences take longest, so that threads end at the same time.
+    """
+    order = range(len(batches) - 1, -1, -1)
+    threads = torch.get_num_threads()
+    on_cpu = all(batch.ids.device.type == "cpu" for batch in batches)
+    if threads < 2 or len(batches) < threads or not on_cpu:
+        for i in order:
+            yield i, encode(batches[i])
+        return
+
+    def work(batch: PackedPieces) -> Tensor:
+        with torch.inference_mode():
+            return encode(batch)
+
+    # The number of threads is a setting of each thread.
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from zip(order, pool.map(work, (batches[i] for i in order)))

@@ -1,0 +1,118 @@
+"""The matrix products of an encoder at inference: rows -> activation(rows @ weight' + bias).
+
+A product keeps its weights in the form that its kernel reads fastest. oneDNN's kernels are operators
+of torch without a public name: whether this torch has them is found out by asking them for a small
+product (`engine.make_engine`).
+
+Legend: R rows, I inputs, O outputs.
+"""
+
+from typing import Callable, Dict, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .feed_forward import GELUS
+
+Product = Callable[[Tensor], Tensor]  # (R, I) -> (R, O)
+
+# activation of a BertConfig -> what oneDNN calls it, and its algorithm
+FUSED: Dict[Optional[str], Tuple[str, str]] = {
+    None: ("none", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_new": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+}
+# Packed weights take rows of any number; this is what their layout is chosen for.
+USUAL_ROWS = 1024
+# GELU is never below this: what comes out of it can be shifted to be positive, so that all 256
+# values of a byte are used.
+GELU_FLOOR = 0.1701
+INT8 = 127  # largest size of a weight, and of an activation that may be negative
+ZERO = 128  # the byte that stands for an activation of zero
+
+
+class PlainProduct:
+    """torch's own linear layer.
+
+    layer (nn.Linear): The layer; its weights are not copied, if they have that type already.
+    activation (Optional[str]): A name of GELUS.
+    dtype (torch.dtype): What to compute in.
+    """
+
+    def __init__(self, layer: nn.Linear, activation: Optional[str], dtype: torch.dtype) -> None:
+        self.weight, self.bias = layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
+        self.activation = GELUS[activation] if activation else None
+        self.dtype = dtype
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """rows (Tensor): Shape (R, I), of any type. RETURNS (Tensor): Shape (R, O)."""
+        output = F.linear(rows.to(self.dtype), self.weight, self.bias)
+        return self.activation(output) if self.activation else output
+
+
+class PackedProduct:
+    """oneDNN's linear layer with weights in its own layout, and the activation fused into it.
+
+    layer (nn.Linear): The layer; its weights are copied.
+    activation (Optional[str]): A name of FUSED.
+    dtype (torch.dtype): float32 or bfloat16.
+    """
+
+    def __init__(self, layer: nn.Linear, activation: Optional[str], dtype: torch.dtype) -> None:
+        weight = layer.weight.detach().to(dtype).contiguous()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, USUAL_ROWS)
+        self.bias = layer.bias.detach().to(dtype)
+        self.fused, self.algorithm = FUSED[activation]
+        self.dtype = dtype
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """rows (Tensor): Shape (R, I), of any type. RETURNS (Tensor): Shape (R, O)."""
+        return torch.ops.mkldnn._linear_pointwise(
+            rows.to(self.dtype), self.packed, self.bias, self.fused, [], self.algorithm
+        )
+
+
+class Int8Product:
+    """oneDNN's linear layer in 8-bit integers: weights by output, activations by row.
+
+    Each row gets a scale of its own, so that it comes out the same whatever else is in the batch.
+
+    layer (nn.Linear): The layer; its weights are copied.
+    activation (Optional[str]): A name of GELUS.
+    floor (Optional[float]): What no element of the rows is below, if that is known; it makes the
+        steps half as wide.
+    """
+
+    def __init__(
+        self, layer: nn.Linear, activation: Optional[str], *, floor: Optional[float] = None
+    ) -> None:
+        weight = layer.weight.detach().float()
+        self.scales = weight.abs().amax(1).clamp_min(1e-30) / INT8  # (O,)
+        rounded = (weight / self.scales[:, None]).round_().to(torch.int8)
+        self.packed = torch.ops.onednn.qlinear_prepack(rounded, [USUAL_ROWS, weight.shape[1]])
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.bias = layer.bias.detach().float().clone()
+        self.floor = floor
+        if floor is not None:
+            # The rows are raised by that much, which adds as much of the sum of each weight's inputs.
+            self.bias += floor * self.scales * rounded.sum(1)
+        self.activation = GELUS[activation] if activation else None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """rows (Tensor): Shape (R, I), float32. RETURNS (Tensor): Shape (R, O), float32."""
+        if self.floor is None:
+            zero, steps = ZERO, rows.abs().amax(1, keepdim=True).clamp_min_(1e-30) / INT8  # (R, 1)
+            shift = rows.new_full((1, 1), ZERO + 0.5)
+        else:
+            zero, steps = 0, (rows.amax(1, keepdim=True) - self.floor) / 255
+            shift = 0.5 - self.floor / steps
+        # Half is added because the conversion cuts off what is behind the point.
+        quantized = torch.addcmul(shift, rows, 1 / steps).to(torch.uint8)
+        output = torch.ops.onednn.qlinear_pointwise(
+            quantized, 1.0, zero, self.packed, self.scales, self.zeros, None, 1.0, 0,
+            torch.float32, "none", [], "",
+        )  # fmt: skip
+        output = torch.addcmul(self.bias, output, steps, out=output)
+        return self.activation(output) if self.activation else output

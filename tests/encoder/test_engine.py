@@ -1,0 +1,209 @@
+"""Engines compute what the encoder computes, in each precision."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from spacy_bert.encoder import BertConfig, BertEncoder, initialize_weights, pack
+from spacy_bert.encoder import engine as engine_module
+from spacy_bert.encoder.engine import Engine, encode_all, make_engine
+from spacy_bert.encoder.products import GELU_FLOOR, Int8Product, PackedProduct, PlainProduct
+
+# Cosine of each vector with that of 32 bits, at least.
+LIKENESS = {"fp32": 1 - 1e-6, "bf16": 0.999, "int8": 0.995}
+
+
+def make_encoder(activation: str = "gelu", seed: int = 0) -> BertEncoder:
+    config = BertConfig(
+        vocab_size=200, width=64, depth=3, heads=4, intermediate_width=256, max_positions=64,
+        activation=activation,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    encoder = BertEncoder(config)
+    initialize_weights(encoder, std=0.1)
+    for parameter in encoder.parameters():  # biases and norms that do nothing would hide mistakes
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return encoder.eval()
+
+
+def make_batch(lengths=(3, 3, 7, 12, 12, 40, 64), seed: int = 0):
+    numbers = np.random.default_rng(seed)
+    return pack([numbers.integers(0, 200, n) for n in lengths])
+
+
+def expected(encoder, batch):
+    with torch.inference_mode():
+        return encoder(batch)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_like_encoder(precision: str, activation: str) -> None:
+    """Catches a forgotten bias, norm, residual or activation, and a precision that is too coarse."""
+    encoder, batch = make_encoder(activation), make_batch()
+    engine = make_engine(encoder, precision)
+    with torch.inference_mode():
+        found = engine(batch)
+    reference = expected(encoder, batch)
+    assert found.dtype == torch.float32
+    assert torch.cosine_similarity(found, reference).min() > LIKENESS[precision]
+    if precision == "fp32":
+        assert torch.allclose(found, reference, atol=1e-5)
+    else:
+        assert not torch.equal(found, reference)  # that precision was taken
+
+
+def test_fast_kernels_here() -> None:
+    """Catches operators of oneDNN that this torch no longer has: all would fall back, unnoticed."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch is built without oneDNN")
+    encoder = make_encoder()
+    assert [make_engine(encoder, p).kernels for p in ("fp32", "bf16", "int8")] == ["oneDNN"] * 3
+
+
+def test_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a torch without the operators ending in an error."""
+    encoder, batch = make_encoder(), make_batch()
+
+    def lacking(layer, activation, floor):
+        raise AttributeError("no such operator")
+
+    for precision, (first, *rest) in engine_module.WAYS.items():
+        monkeypatch.setitem(engine_module.WAYS, precision, [(first[0], lacking), *rest])
+    for precision in ("fp32", "bf16", "int8"):
+        engine = make_engine(encoder, precision)
+        assert engine.kernels.startswith("torch") and precision in str(engine)
+        assert torch.cosine_similarity(engine(batch), expected(encoder, batch)).min() > 0.999
+
+
+def test_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a kernel that answers, but wrongly, being trusted."""
+
+    def wrong(layer, activation, floor):
+        product = PlainProduct(layer, activation, torch.float32)
+        return lambda rows: product(rows) + 1.0
+
+    way = engine_module.WAYS["fp32"][1]
+    monkeypatch.setitem(engine_module.WAYS, "fp32", [("oneDNN", wrong), way])
+    assert make_engine(make_encoder(), "fp32").kernels == "torch"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_batch_does_not_matter(precision: str) -> None:
+    """Catches scales that are shared between rows: a text would come out differently in company."""
+    encoder = make_encoder()
+    engine = make_engine(encoder, precision)
+    numbers = np.random.default_rng(1)
+    sequences = [numbers.integers(0, 200, n) for n in (5, 9, 9, 33)]
+    with torch.inference_mode():
+        together = engine(pack(sequences)).split([len(s) for s in sequences])
+        for sequence, rows in zip(sequences, together):
+            alone = engine(pack([sequence]))
+            assert torch.allclose(alone, rows, rtol=1e-5, atol=1e-5)
+
+
+def test_int8_floor() -> None:
+    """Catches an offset of activations that is not taken out again."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 32)
+    rows = torch.nn.functional.gelu(torch.randn(50, 64) * 2)
+    exact = layer(rows).detach()
+    errors = {}
+    for floor in (None, -GELU_FLOOR):
+        errors[floor] = (Int8Product(layer, None, floor=floor)(rows) - exact).abs().mean()
+    assert errors[-GELU_FLOOR] < errors[None] < 0.02
+    assert torch.nn.functional.gelu(torch.linspace(-3, 3, 10_001)).min() >= -GELU_FLOOR
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-20, 1e20])
+def test_int8_extremes(scale: float) -> None:
+    """Catches a division by zero or an overflow in rows of zeros and of very large numbers."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 32)
+    rows = scale * torch.randn(4, 64)
+    found, exact = Int8Product(layer, None)(rows), layer(rows).detach()
+    assert torch.isfinite(found).all()
+    assert (found - exact).abs().max() <= 0.05 * exact.abs().max()
+
+
+def test_products_copy_nothing_they_need_not() -> None:
+    """Catches a second copy of 32-bit weights where torch's own kernels read them in place."""
+    layer = torch.nn.Linear(8, 8)
+    assert PlainProduct(layer, None, torch.float32).weight.data_ptr() == layer.weight.data_ptr()
+    assert PackedProduct(layer, None, torch.float32).packed.is_mkldnn
+
+
+def test_knows_its_weights() -> None:
+    """Catches an engine that goes on with old weights after a step or a load."""
+    encoder = make_encoder()
+    engine = make_engine(encoder, "fp32")
+    assert engine.is_of(encoder)
+    with torch.no_grad():
+        encoder.layers[1].up.weight += 0.1
+    assert not engine.is_of(encoder)
+    engine = make_engine(encoder, "fp32")
+    encoder.load_state_dict({k: v.clone() for k, v in encoder.state_dict().items()}, assign=True)
+    assert not engine.is_of(encoder)
+
+
+def test_auto_keeps_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches speed being taken at any price: what turns vectors around is left out."""
+    encoder = make_encoder()
+    chosen = make_engine(encoder, "auto")
+    assert isinstance(chosen, Engine) and chosen.precision in ("fp32", "bf16", "int8")
+    monkeypatch.setattr(engine_module, "LIKENESS", 1.1)
+    assert make_engine(encoder, "auto").precision == "fp32"
+    monkeypatch.setattr(engine_module, "LIKENESS", -1.0)
+    monkeypatch.setattr(engine_module, "GAIN", 1e-6)
+    assert make_engine(encoder, "auto").precision != "fp32"
+
+
+def test_unknown_precision() -> None:
+    """Catches a misspelt precision being taken for the default."""
+    with pytest.raises(ValueError, match="'fp16', but it must be one of fp32, bf16, int8, auto"):
+        make_engine(make_encoder(), "fp16")
+
+
+def test_too_long() -> None:
+    """Catches positions beyond the table being read."""
+    with pytest.raises(ValueError, match="65 pieces is longer than the encoder's 64 positions"):
+        make_engine(make_encoder(), "fp32")(make_batch([65]))
+
+
+def test_side_by_side() -> None:
+    """Catches batches that change places, and threads that leave the process with fewer of them."""
+    encoder = make_encoder()
+    engine = make_engine(encoder, "fp32")
+    batches = [make_batch([n, n], seed=n) for n in (3, 5, 8, 13, 21, 34)]
+    before, used = torch.get_num_threads(), set()
+
+    def encode(batch):
+        used.add((threading.get_ident(), torch.get_num_threads()))
+        return engine(batch)
+
+    try:
+        torch.set_num_threads(2)
+        with torch.inference_mode():
+            found = dict(encode_all(encode, batches))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(found) == list(range(6))
+    for i, rows in found.items():
+        assert torch.allclose(rows, expected(encoder, batches[i]), atol=1e-5)
+    assert threading.get_ident() not in {thread for thread, _ in used}
+    assert {threads for _, threads in used} == {1}
+
+
+def test_error_of_a_thread_arrives() -> None:
+    """Catches a failing batch that is lost in its thread."""
+    engine = make_engine(make_encoder(), "fp32")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ValueError, match="64 positions"), torch.inference_mode():
+            list(encode_all(engine, [make_batch([3]), make_batch([65])]))
+    finally:
+        torch.set_num_threads(before)
