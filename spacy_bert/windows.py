@@ -34,8 +34,12 @@ class Window(NamedTuple):
     @property
     def length(self) -> int:
         """RETURNS (int): Rows of the sequence, [CLS] and [SEP] included."""
-        specials = 2 if self.context_end is None else 3 + self.context_end
-        return specials + self.end - self.start
+        return self.part_row + self.end - self.start + 1
+
+    @property
+    def part_row(self) -> int:
+        """RETURNS (int): The row of the part's first piece: behind [CLS], or [CLS] A [SEP]."""
+        return 1 if self.context_end is None else 2 + self.context_end
 
 
 def check_window(max_length: int, stride: int) -> None:

@@ -9,7 +9,7 @@ Only strings, numbers and arrays, so that Doc.to_bytes, DocBin and pickling carr
 is there is replaced and never changed: `span.as_doc(copy_user_data=True)` makes Docs that share it.
 """
 
-from typing import Any, Dict, List, Optional, cast
+from typing import Any, Dict, List, Optional, Sequence, cast
 
 from spacy.tokens import Doc
 from thinc.types import Floats1d, Floats2d
@@ -63,6 +63,21 @@ def clear(doc: Doc, name: Optional[str] = None) -> None:
         data = doc.user_data[KEY]
         others = {key: value for key, value in data["encoders"].items() if key != name}
         doc.user_data[KEY] = {**data, "encoders": others}
+
+
+def drop_values(doc: Doc, name: str, keys: Sequence[str]) -> None:
+    """Forget some of what an encoder left. In place.
+
+    doc (Doc): A Doc.
+    name (str): The encoder, or "*".
+    keys (Sequence[str]): What to forget.
+    """
+    values = values_of(doc, name)
+    if values is not None and any(key in values for key in keys):
+        data = doc.user_data[KEY]
+        name = encoder_names(doc)[0] if name == "*" else name
+        rest = {key: value for key, value in values.items() if key not in keys}
+        doc.user_data[KEY] = {**data, "encoders": {**data["encoders"], name: rest}}
 
 
 def _results(doc: Doc) -> Dict[str, Any]:

@@ -3,7 +3,8 @@
 Legend: W width of a vector.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union, cast
 
 import numpy as np
@@ -21,6 +22,8 @@ from .shim import BertShim
 from .tokenizer_attr import NOT_LOADED
 
 POOLINGS = ("cls", "pooler", "mean", "max")
+# Not a pooling: every row of every window, for heads that read pieces.
+ROWS = "rows"
 
 
 def check_pooling(pooling: str) -> str:
@@ -47,9 +50,10 @@ class DocEncoder(nn.Module):
         self, batch: WindowBatch, poolings: Sequence[str], *, bf16: bool = False
     ) -> Dict[str, Tensor]:
         """batch (WindowBatch): The windows.
-        poolings (Sequence[str]): Which vectors of whole Docs to make.
+        poolings (Sequence[str]): Which vectors of whole Docs to make; ROWS for those of windows.
         bf16 (bool): Whether matrix products run in bfloat16.
-        RETURNS (Dict[str, Tensor]): "tokens", shape (n_tokens, W), and each pooling, shape (n_docs, W)."""
+        RETURNS (Dict[str, Tensor]): "tokens", shape (n_tokens, W), and each pooling, shape (n_docs, W);
+            if "rows" is among them, all rows in the order of the Docs, shape (n_rows, W)."""
         device = self.pooler.dense.weight.device
         n_docs, width = len(batch.docs), self.encoder.config.width
         results = {"tokens": torch.zeros(sum(batch.token_lengths), width, device=device)}
@@ -59,6 +63,9 @@ class DocEncoder(nn.Module):
             results["mean"] = torch.zeros(n_docs, width, device=device)
         if "max" in poolings:
             results["max"] = torch.full((n_docs, width), -torch.inf, device=device)
+        if ROWS in poolings:
+            n_rows = sum(len(part.places) for part in batch.micro_batches)
+            results[ROWS] = torch.zeros(n_rows, width, device=device)
         for part in batch.micro_batches:
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 rows = self.encoder(part.pieces.to(device)).float()  # (R, W)
@@ -80,6 +87,8 @@ class DocEncoder(nn.Module):
                 if weight.size and weight.min() < 1.0:
                     chosen = chosen * _to(weight, rows)[:, None]
                 results[name] = results[name].index_add_(0, _to(target, rows), chosen)
+        if ROWS in results:
+            results[ROWS] = results[ROWS].index_copy_(0, _to(part.places, rows), rows)
         if "max" in results:
             chosen, docs = rows[_to(part.pool_rows, rows)], _to(part.pool_docs, rows)
             places = docs[:, None].expand_as(chosen)
@@ -97,11 +106,14 @@ class DocVectors:
     pieces (List[DocPieces]): The pieces of each Doc.
     tokens (List[Floats2d]): Token vectors of each Doc, shape (n_tokens, W).
     pooled (Dict[str, Floats2d]): Vectors of whole Docs by pooling, shape (n_docs, W).
+    rows (Optional[List[Floats2d]]): If asked for, the rows of each Doc's windows behind one another,
+        [CLS] and [SEP] included, shape (n_rows, W).
     """
 
     pieces: List[DocPieces]
     tokens: List[Floats2d]
     pooled: Dict[str, Floats2d]
+    rows: Optional[List[Floats2d]] = None
 
 
 @dataclass
@@ -110,10 +122,12 @@ class DocGradients:
 
     tokens (Optional[List[Floats2d]]): As DocVectors.tokens.
     pooled (Dict[str, Floats2d]): As DocVectors.pooled.
+    rows (Optional[List[Floats2d]]): As DocVectors.rows.
     """
 
-    tokens: Optional[List[Floats2d]]
-    pooled: Dict[str, Floats2d]
+    tokens: Optional[List[Floats2d]] = None
+    pooled: Dict[str, Floats2d] = field(default_factory=dict)
+    rows: Optional[List[Floats2d]] = None
 
 
 def doc_encoder(
@@ -126,7 +140,8 @@ def doc_encoder(
     """The encoder as a Thinc layer.
 
     config (BertConfig): Its sizes.
-    poolings (Sequence[str]): Vectors of whole Docs to make besides the token vectors.
+    poolings (Sequence[str]): Vectors of whole Docs to make besides the token vectors; its attribute
+        of this name may list ROWS, too.
     mixed_precision (Union[bool, str]): Train with bfloat16 matrix products; "auto" where the hardware has them.
     gradient_checkpointing (bool): Keep no activations within layers in training; recompute them.
     RETURNS (Model[WindowBatch, DocVectors]): The layer, without weights until they are loaded.
@@ -167,21 +182,26 @@ def forward(
     results, backprop_torch = shim(inputs, is_train)
     shim.check_results(results, batch.docs)
     xp_results = {n: cast(Floats2d, torch2xp(tensor.detach())) for n, tensor in results.items()}
+    rows = xp_results.pop(ROWS, None)
+    n_rows = [sum(window.length for window in pieces.windows) for pieces in batch.docs]
     vectors = DocVectors(
         pieces=batch.docs,
         tokens=_split(xp_results.pop("tokens"), batch.token_lengths),
         pooled=xp_results,
+        rows=None if rows is None else _split(rows, n_rows),
     )
 
     def backprop(gradients: DocGradients) -> list:
         if not batch.docs:
             return []
         # A shared encoder's listeners have checked theirs; a head with an encoder of its own has not.
-        check_finite([*(gradients.tokens or []), *gradients.pooled.values()], batch.docs)
+        lists = {"tokens": gradients.tokens or [], ROWS: gradients.rows or []}
+        check_finite([*chain(*lists.values()), *gradients.pooled.values()], batch.docs)
         tensors, grads = [], []
-        if gradients.tokens is not None:
-            tensors.append(results["tokens"])
-            grads.append(xp2torch(model.ops.xp.concatenate(gradients.tokens), device=shim.device))
+        for name, arrays in lists.items():
+            if arrays:
+                tensors.append(results[name])
+                grads.append(xp2torch(model.ops.xp.concatenate(arrays), device=shim.device))
         for name, gradient in gradients.pooled.items():
             tensors.append(results[name])
             grads.append(xp2torch(gradient, device=shim.device))

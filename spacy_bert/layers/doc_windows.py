@@ -53,6 +53,7 @@ class MicroBatch(NamedTuple):
     cls_rows (np.ndarray): The [CLS] row of each window, shape (n_windows,).
     cls_docs (np.ndarray): The Doc of each window, shape (n_windows,).
     cls_weights (np.ndarray): One over the number of that Doc's windows, shape (n_windows,), float32.
+    places (np.ndarray): Where each row stands once the windows are back in the order of the Docs, shape (n_rows,).
     """
 
     pieces: PackedPieces
@@ -65,6 +66,7 @@ class MicroBatch(NamedTuple):
     cls_rows: np.ndarray
     cls_docs: np.ndarray
     cls_weights: np.ndarray
+    places: np.ndarray
 
 
 class WindowBatch(NamedTuple):
@@ -204,6 +206,7 @@ def plan_batch(
                 cls_rows=rows.window_rows[first:last] - start,
                 cls_docs=rows.window_docs[first:last],
                 cls_weights=cls_weights[first:last],
+                places=rows.places[start:end],
             )
         )
     return WindowBatch(docs, token_lengths, micro_batches)

@@ -6,6 +6,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from .doc_encoder import DocGradients, DocVectors
+from .piece_rows import PieceRows
 
 
 def take_tokens(width: int) -> Model[DocVectors, List[Floats2d]]:
@@ -21,6 +22,23 @@ def _tokens(
         return DocGradients(tokens=gradients, pooled={})
 
     return vectors.tokens, backprop
+
+
+def take_pieces(width: int) -> Model[DocVectors, List[PieceRows]]:
+    """width (int): Width of the vectors.
+    RETURNS (Model[DocVectors, List[PieceRows]]): The rows of each Doc's windows."""
+    return Model("take-pieces", _pieces, dims={"nO": width})
+
+
+def _pieces(
+    model: Model[DocVectors, List[PieceRows]], vectors: DocVectors, is_train: bool
+) -> Tuple[List[PieceRows], Callable]:
+    assert vectors.rows is not None
+
+    def backprop(gradients: List[PieceRows]) -> DocGradients:
+        return DocGradients(rows=[gradient.data for gradient in gradients])
+
+    return [PieceRows(*both) for both in zip(vectors.rows, vectors.pieces)], backprop
 
 
 def take_pooled(pooling: str, width: int) -> Model[DocVectors, Floats2d]:

@@ -16,6 +16,7 @@ from thinc.types import Floats2d
 
 from .doc_encoder import DocGradients, DocVectors
 from .finite import check_finite, describe
+from .piece_rows import PieceRows
 
 
 class SharedBatch:
@@ -49,6 +50,7 @@ class SharedBatch:
         self._on_report = on_report
         self._d_tokens: Optional[List[Floats2d]] = None
         self._d_pooled: Dict[str, Floats2d] = {}
+        self._d_rows: Optional[List[Floats2d]] = None
 
     def __reduce__(self) -> Tuple[Type[None], Tuple[()]]:
         # It leads back to the weights that computed it: a pipeline that is copied or pickled in the
@@ -78,15 +80,7 @@ class SharedBatch:
         grad_factor (float): Factor on its gradient.
         RETURNS (Tuple[List[Floats2d], Callable]): Token vectors of each Doc, and where their gradient goes.
         RAISES: ValueError if a Doc has other tokens than when it was encoded."""
-        places = [self.places[id(doc)] for doc in docs]
-        for doc, place in zip(docs, places):
-            if len(doc) != len(self.vectors.tokens[place]):
-                raise ValueError(
-                    f"The Doc {doc.text[:60]!r} has {len(doc)} tokens, but it had "
-                    f"{len(self.vectors.tokens[place])} when it was encoded: a component between the "
-                    f"encoder and this head merges or splits tokens. Move it before the encoder, or "
-                    f"take it out of annotating_components."
-                )
+        places = self._places_of_same(docs)
         ticket = self._ticket()
 
         def backprop(gradients: List[Floats2d]) -> list:
@@ -100,6 +94,45 @@ class SharedBatch:
             return []
 
         return [self.vectors.tokens[place] for place in places], backprop
+
+    def _places_of_same(self, docs: Sequence[Doc]) -> List[int]:
+        places = [self.places[id(doc)] for doc in docs]
+        for doc, place in zip(docs, places):
+            if len(doc) != len(self.vectors.tokens[place]):
+                raise ValueError(
+                    f"The Doc {doc.text[:60]!r} has {len(doc)} tokens, but it had "
+                    f"{len(self.vectors.tokens[place])} when it was encoded: a component between the "
+                    f"encoder and this head merges or splits tokens. Move it before the encoder, or "
+                    f"take it out of annotating_components."
+                )
+        return places
+
+    def read_rows(
+        self, docs: Sequence[Doc], reader: int, grad_factor: float
+    ) -> Tuple[List[PieceRows], Callable]:
+        """docs (Sequence[Doc]): Docs of this batch.
+        reader (int): Who reads: the id of a listener.
+        grad_factor (float): Factor on its gradient.
+        RETURNS (Tuple[List[PieceRows], Callable]): The rows of each Doc's windows, and where their gradient goes.
+        RAISES: ValueError if a Doc has other tokens than when it was encoded."""
+        places = self._places_of_same(docs)
+        ticket = self._ticket()
+        vectors = self.vectors
+        # Listeners are known before anything is encoded, and the encoder then makes rows for them.
+        assert vectors.rows is not None
+
+        def backprop(gradients: List[PieceRows]) -> list:
+            self._check([gradient.data for gradient in gradients])
+            if grad_factor:
+                if self._d_rows is None:
+                    assert vectors.rows is not None
+                    self._d_rows = [self.ops.xp.zeros_like(rows) for rows in vectors.rows]
+                for place, gradient in zip(places, gradients):
+                    self._d_rows[place] += _scaled(gradient.data, grad_factor)
+            self._report(reader, ticket)
+            return []
+
+        return [PieceRows(vectors.rows[i], vectors.pieces[i]) for i in places], backprop
 
     def read_pooled(
         self, docs: Sequence[Doc], pooling: str, reader: int, grad_factor: float
@@ -129,7 +162,7 @@ class SharedBatch:
 
     def squared_gradient(self) -> float:
         """RETURNS (float): Sum of the squares of the gradient so far, which spaCy logs as an encoder's loss."""
-        arrays = [*(self._d_tokens or []), *self._d_pooled.values()]
+        arrays = [*(self._d_tokens or []), *self._d_pooled.values(), *(self._d_rows or [])]
         return sum((float((array.ravel() ** 2).sum()) for array in arrays), 0.0)
 
     def backward(self) -> None:
@@ -137,8 +170,8 @@ class SharedBatch:
         closed. Without a gradient (nobody reported, or only listeners whose factor is 0) nothing is
         run, so that the encoder is not stepped: a step with a gradient of zero would decay it."""
         backprop, self._backprop = self._backprop, None
-        if backprop is not None and (self._d_tokens is not None or self._d_pooled):
-            backprop(DocGradients(tokens=self._d_tokens, pooled=self._d_pooled))
+        if backprop is not None and (self._d_tokens or self._d_pooled or self._d_rows):
+            backprop(DocGradients(self._d_tokens, self._d_pooled, self._d_rows))
 
     def _ticket(self) -> object:
         ticket = object()
@@ -160,7 +193,7 @@ class SharedBatch:
             check_finite(gradients, self.docs)
         except FloatingPointError:
             # What others reported of this batch is dropped with it.
-            self._backprop, self._d_tokens, self._d_pooled = None, None, {}
+            self._backprop, self._d_tokens, self._d_pooled, self._d_rows = None, None, {}, None
             raise
 
 

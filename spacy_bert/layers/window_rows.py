@@ -24,6 +24,7 @@ class Rows(NamedTuple):
     window_docs (np.ndarray): The Doc of each window, shape (n_windows,), int64.
     piece_rows (List[np.ndarray]): For each Doc the rows that its pieces are read from, shape
         (n_pieces,); 0 where no window reads a piece.
+    places (np.ndarray): Where each row would stand if the windows stood in the order given, shape (n_rows,), int64.
     """
 
     ids: np.ndarray
@@ -33,6 +34,7 @@ class Rows(NamedTuple):
     window_rows: np.ndarray
     window_docs: np.ndarray
     piece_rows: List[np.ndarray]
+    places: np.ndarray
 
 
 def lay_out(
@@ -49,6 +51,7 @@ def lay_out(
     """
     lengths = np.array([window.length for _, window in windows], dtype=np.int64)
     order = np.argsort(lengths, kind="stable")
+    given_rows = (np.cumsum(lengths) - lengths)[order]
     lengths = lengths[order]
     window_rows = np.cumsum(lengths) - lengths
     window_docs = np.array([windows[i][0] for i in order], dtype=np.int64)
@@ -62,7 +65,8 @@ def lay_out(
     for i, row in zip(order, window_rows.tolist()):
         index, window = windows[i]
         _fill(window, row, doc_ids[index], piece_rows[index], ids, type_ids, is_read)
-    return Rows(ids, type_ids, is_read, lengths, window_rows, window_docs, piece_rows)
+    places = np.arange(n_rows) + np.repeat(given_rows - window_rows, lengths)
+    return Rows(ids, type_ids, is_read, lengths, window_rows, window_docs, piece_rows, places)
 
 
 def _fill(

@@ -1,4 +1,5 @@
-"""The encoder's architectures: Bert (shared), BertTok2Vec and BertPooled (inlined), and their listeners."""
+"""The encoder's architectures: Bert (shared), BertTok2Vec, BertPooled and BertPieces (inlined), and
+their listeners."""
 
 from inspect import Signature, signature
 from typing import Any, Dict, List, Literal, Union
@@ -8,10 +9,12 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d
 
 from ..encoder.config import BertConfig
-from ..layers.doc_encoder import DocVectors, check_pooling, doc_encoder, find_part
+from ..layers.doc_encoder import ROWS, DocVectors, check_pooling, doc_encoder, find_part
 from ..layers.doc_windows import doc_windows
 from ..layers.listeners import PooledListenerModel, token_listener
-from ..layers.pooled import take_pooled, take_tokens
+from ..layers.piece_listener import PieceListenerModel
+from ..layers.piece_rows import PieceRows
+from ..layers.pooled import take_pieces, take_pooled, take_tokens
 
 
 def Bert(
@@ -104,6 +107,15 @@ def BertPooled(*, pooling: str, **settings: Any) -> Model[List[Doc], Floats2d]:
     return _pooled(Bert(**settings), pooling)
 
 
+def BertPieces(**settings: Any) -> Model[List[Doc], List[PieceRows]]:
+    """A BERT of one component's own, giving the rows of windows (`spacy-bert.BertPieces.v1`).
+
+    **settings: As for Bert.
+    RETURNS (Model[List[Doc], List[PieceRows]]): As BertPieceListener.
+    """
+    return _pieces(Bert(**settings))
+
+
 def BertListener(
     *, width: int, upstream: str = "*", grad_factor: float = 1.0
 ) -> Model[List[Doc], List[Floats2d]]:
@@ -134,6 +146,25 @@ def BertPooledListener(
     )
 
 
+def BertPieceListener(
+    *, width: int, upstream: str = "*", grad_factor: float = 1.0
+) -> Model[List[Doc], List[PieceRows]]:
+    """Vectors of pieces of a shared `bert` component, window by window (`spacy-bert.BertPieceListener.v1`).
+
+    width (int): Width of the encoder's vectors.
+    upstream (str): Name of the encoder's component, or "*".
+    grad_factor (float): Factor on the gradient that is sent to it; 0 for none.
+    RETURNS (Model[List[Doc], List[PieceRows]]): For each Doc a Ragged with one sequence a window,
+        [CLS] and [SEP] included, shape (n_rows, width); its `pieces` say what each row is.
+    """
+    return PieceListenerModel(upstream=upstream, width=width, grad_factor=grad_factor)
+
+
+def _pieces(model: Model[List[Doc], DocVectors]) -> Model[List[Doc], List[PieceRows]]:
+    find_part(model, "doc-encoder").attrs["poolings"] = [ROWS]
+    return chain(model, take_pieces(model.get_dim("nO")))
+
+
 def _pooled(model: Model[List[Doc], DocVectors], pooling: str) -> Model[List[Doc], Floats2d]:
     find_part(model, "doc-encoder").attrs["poolings"] = [check_pooling(pooling)]
     return chain(model, take_pooled(pooling, model.get_dim("nO")))
@@ -148,6 +179,7 @@ def _tokens(model: Model[List[Doc], DocVectors]) -> Model[List[Doc], List[Floats
 # be found when it is built.
 _settings = list(signature(Bert).parameters.values())
 _pooling = signature(BertPooled).parameters["pooling"]
+BertPieces.__signature__ = Signature(_settings)  # type: ignore[attr-defined]
 BertTok2Vec.__signature__ = Signature(_settings)  # type: ignore[attr-defined]
 BertPooled.__signature__ = Signature([_pooling, *_settings])  # type: ignore[attr-defined]
 
@@ -164,6 +196,8 @@ def replace_listener(
     """
     if isinstance(listener, PooledListenerModel):
         return _pooled(copied, listener.pooling)
+    if isinstance(listener, PieceListenerModel):
+        return _pieces(copied)
     return _tokens(copied)
 
 
@@ -180,4 +214,6 @@ def replace_listener_config(
             "pooling": listener_config["pooling"],
             **own,
         }
+    if listener_config.get("@architectures") == "spacy-bert.BertPieceListener.v1":
+        return {"@architectures": "spacy-bert.BertPieces.v1", **own}
     return {"@architectures": "spacy-bert.BertTok2Vec.v1", **own}

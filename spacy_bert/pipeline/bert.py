@@ -16,6 +16,7 @@ from thinc.api import Model, Optimizer
 from ..encoder import Checkpoint, load_checkpoint
 from ..layers.annotations import annotate
 from ..layers.doc_encoder import (
+    ROWS,
     DocVectors,
     check_pooling,
     find_part,
@@ -25,13 +26,15 @@ from ..layers.doc_encoder import (
 )
 from ..layers.finite import describe
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
+from ..layers.piece_listener import PieceListenerModel, say_who_is_alone
+from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
 from .streaming import annotate_all, buffered
 
-KEEPABLE = ("tokens", "pooler", "max")
+KEEPABLE = ("tokens", "pooler", "max", ROWS)
 
 
 class Bert(TrainablePipe):
@@ -43,7 +46,8 @@ class Bert(TrainablePipe):
     set_tensor (bool): Make the token vectors `doc.tensor`. With several encoders in a pipeline,
         the last one that sets it owns it; the others' vectors stay readable by their listeners.
     keep (Sequence[str]): What else to leave on each Doc, in `doc.user_data`: "tokens" (survive
-        DocBin, which drops tensors), "pooler" and "max" (vectors of the whole Doc; "cls" and "mean" are always left).
+        DocBin, which drops tensors), "pooler" and "max" (vectors of the whole Doc; "cls" and "mean" are always left),
+        "rows" (vectors of every row of every window, which otherwise go when the head that needs them has read them).
     RAISES: ValueError for an unknown name in `keep`.
     """
 
@@ -74,6 +78,7 @@ class Bert(TrainablePipe):
         self._losses: Dict[str, float] = {}
         self._latest = "no batch"
         self._heard: Set[str] = set()
+        self._read_pieces: Dict[int, PieceListenerModel] = {}
         self._set_poolings()
 
     # Sizes and weights
@@ -185,6 +190,9 @@ class Bert(TrainablePipe):
                 "pieces": " ".join([pieces_of[id_] for id_ in pieces.ids.tolist()]),
                 **{name: rows[i].copy() for name, rows in vectors.pooled.items()},
             }
+            if vectors.rows is not None:
+                rows = vectors.rows[i]
+                values.update(row_values(rows if alone else rows.copy(), pieces.windows))
             annotate(
                 doc,
                 self.name,
@@ -366,6 +374,7 @@ class Bert(TrainablePipe):
         if not listeners:
             del self.listener_map[component_name]
         self._heard.clear()
+        self._read_pieces.clear()
         self._set_poolings()
         return True
 
@@ -398,8 +407,15 @@ class Bert(TrainablePipe):
         component that is disabled while the pipeline is linked, as frozen ones are while others are
         initialised, is not among the listeners then, but still reads what it read before."""
         self._heard |= {x.pooling for x in self.listeners if isinstance(x, PooledListenerModel)}
-        wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens"}
-        find_part(self.model, "doc-encoder").attrs["poolings"] = sorted(map(check_pooling, wanted))
+        pieces = [x for x in self.listeners if isinstance(x, PieceListenerModel)]
+        self._read_pieces |= {x.id: x for x in pieces}
+        say_who_is_alone(list(self._read_pieces.values()), keep=ROWS in self.keep)
+        wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens", ROWS}
+        rows = [ROWS] if self._read_pieces or ROWS in self.keep else []
+        find_part(self.model, "doc-encoder").attrs["poolings"] = [
+            *sorted(map(check_pooling, wanted)),
+            *rows,
+        ]
 
     # Saving
 

@@ -30,7 +30,7 @@ class ToyHead(TrainablePipe):
         sample = [example.x for example in get_examples()][:4]
         self.model.initialize(X=sample)
         # As containers do that have to know what a layer gives.
-        self.shapes = [output.shape for output in self.model.predict(sample)]
+        self.shapes = [output.data.shape for output in self.model.predict(sample)]
 
     def predict(self, docs: List[Any]) -> Any:
         return self.model.predict(docs)

@@ -1,0 +1,84 @@
+"""The listener for heads that read pieces, window by window: answers to questions, first pieces.
+
+Rows take several times the memory of token vectors where windows overlap. So the encoder leaves
+them on a Doc only for such a listener, and the head takes them off when it has read them.
+"""
+
+from functools import partial
+from typing import Any, Callable, List, Sequence, Tuple
+
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from .annotations import drop_values
+from .doc_encoder import ROWS
+from .finite import check_finite
+from .listeners import BertListenerModel
+from .piece_rows import PieceRows, no_rows, rows_of
+
+
+class PieceListenerModel(BertListenerModel):
+    """Listens to the rows of windows: a Model[List[Doc], List[PieceRows]], which are Raggeds.
+
+    upstream (str): Name of the encoder's component, or "*".
+    width (int): Width of its vectors.
+    grad_factor (float): Factor on the gradient that is sent to it.
+    """
+
+    def __init__(self, *, upstream: str, width: int, grad_factor: float) -> None:
+        super().__init__(
+            "bert-piece-listener",
+            forward_pieces,
+            upstream=upstream,
+            width=width,
+            grad_factor=grad_factor,
+        )
+        # Whether the rows on a Doc are for this one alone: the encoder says.
+        self.is_alone = False
+
+
+def forward_pieces(
+    model: PieceListenerModel, docs: List[Doc], is_train: bool
+) -> Tuple[List[PieceRows], Callable]:
+    """docs (List[Doc]): The Docs.
+    RETURNS (Tuple[List[PieceRows], Callable]): The rows of each one's windows, shape (n_rows, width)."""
+    batch = model.pending(docs, is_train)
+    if batch is not None:
+        return batch.read_rows(docs, model.id, model.grad_factor)
+    model.end_initialization(docs)
+    outputs = []
+    for doc in docs:
+        rows = rows_of(doc, model.encoder or "*")
+        if rows is None:
+            if not model.is_sample(doc):
+                raise model.missing(doc, "piece vectors")
+            rows = no_rows(doc, model.get_dim("nO"), model.ops.alloc2f)
+        outputs.append(rows)
+    return outputs, partial(_no_gradient, docs)
+
+
+def _no_gradient(docs: Sequence[Doc], gradients: Sequence[PieceRows]) -> list:
+    check_finite([gradient.data for gradient in gradients], docs)
+    return []
+
+
+def release_rows(model: Model, docs: Sequence[Doc]) -> None:
+    """Take the rows that a head has read off its Docs, unless somebody else may read them. In place.
+
+    model (Model): The head's model.
+    docs (Sequence[Doc]): The Docs.
+    """
+    for node in model.walk():
+        if isinstance(node, PieceListenerModel) and node.is_alone:
+            for doc in docs:
+                drop_values(doc, node.encoder or "*", (ROWS, "windows"))
+
+
+def say_who_is_alone(listeners: Sequence[Any], *, keep: bool) -> None:
+    """Tell piece listeners whether they may take rows off. In place.
+
+    listeners (Sequence[Any]): All piece listeners of one encoder.
+    keep (bool): Whether rows are to stay on Docs in any case.
+    """
+    for listener in listeners:
+        listener.is_alone = len(listeners) == 1 and not keep
