@@ -12,7 +12,7 @@ import spacy_bert
 
 PACKAGE = Path(spacy_bert.__file__).parent
 
-ARRAYS = "wordpiece encoder alignment windows segments"
+ARRAYS = "wordpiece encoder alignment windows segments decoding"
 # A room (a folder or a module) and the rooms that it may import from.
 MAY_IMPORT = {
     "wordpiece": "",
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "alignment": "",
     "windows": "",
     "segments": "",
+    "decoding": "",
     "layers": ARRAYS,
     "models": "layers encoder",
     "pipeline": f"models layers {ARRAYS}",
@@ -39,6 +40,7 @@ WITHOUT = {
     "alignment": "torch spacy thinc tokenizers",
     "windows": "torch spacy thinc tokenizers",
     "segments": "torch thinc tokenizers",
+    "decoding": "torch spacy thinc tokenizers",
     "pretraining": "spacy thinc",
 }
 NOBODY = "transformers"

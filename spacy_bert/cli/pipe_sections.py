@@ -58,6 +58,23 @@ use_upper = false
 nO = null
 """
 
+BERT_NER = """\
+# Named entities, by a tag for each token, as in the paper. Learns from doc.ents.
+[components.%pipe]
+factory = "%pipe"
+# The tags of a label: "biluo" (begin, inside, last, unit) or "bio" (begin, inside).
+scheme = "biluo"
+# Above 0: how much probability to spread over the other tags, against overconfidence.
+label_smoothing = 0.0
+# Where to leave the entities with their scores: doc.spans["bert_ner"]; null for nowhere.
+spans_key = "bert_ner"
+
+[components.%pipe.model]
+@architectures = "spacy-bert.BertTokenClassifier.v1"
+dropout = 0.1
+nO = null
+"""
+
 PARSER = """\
 # Dependency trees and with them sentences. Learns from token.head and token.dep.
 [components.%pipe]
@@ -209,6 +226,7 @@ nO = null
 # Factory -> its sections, for everything that learns on the shared encoder's vectors.
 HEADS: Dict[str, str] = {
     "ner": NER + TOKENS,
+    "bert_ner": BERT_NER + TOKENS,
     "textcat": TEXTCAT + POOLED,
     "textcat_multilabel": TEXTCAT_MULTI + POOLED,
     "tagger": TAG + TAGGER + TOKENS,
