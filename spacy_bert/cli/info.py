@@ -92,6 +92,8 @@ def _pipe_facts(pipe: Any) -> Facts:
         facts["labels"] = f"{len(labels)}: {', '.join(labels[:12])}{', ...' * (len(labels) > 12)}"
     if hasattr(pipe, "listening_components"):
         facts["listeners"] = ", ".join(pipe.listening_components) or "none"
+    if hasattr(pipe, "inference"):
+        facts["predicts in"] = pipe.engine if pipe.is_loaded else pipe.inference
     return facts
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import length_groups, self_attention
-from .bert import BertEncoder, Layer
+from .bert import Attention, BertEncoder, Embeddings, Layer
 from .config import BertConfig
 from .packing import PackedPieces, pack
 from .precision import multiplies_bf16
@@ -25,6 +25,8 @@ from .products import GELU_FLOOR, Int8Product, PackedProduct, PlainProduct, Prod
 INFERENCE = ("fp32", "bf16", "int8", "auto")
 # Rows of a micro-batch on a processor: what a layer makes of them stays in its cache.
 CPU_ROWS = 1024
+# Fewer rows than this are not worth a second thread of their own.
+WORTH_SPLITTING = 256
 # "auto" takes a faster precision only if the vectors keep this cosine with those of 32 bits, on
 # average, and it is faster by this factor.
 LIKENESS, GAIN = 0.99, 1.1
@@ -237,6 +239,31 @@ def _time(engine: Engine, batch: PackedPieces, *, repeats: int = 3) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def is_plain(encoder: BertEncoder) -> bool:
+    """encoder (BertEncoder): An encoder.
+    RETURNS (bool): Whether its layers are what they are called, and nobody watches them. Adapters
+        and hooks have to run, which an engine would not do."""
+    for part in encoder.modules():
+        hooked = part._forward_hooks or part._forward_pre_hooks
+        known = (BertEncoder, Embeddings, Layer, Attention, nn.ModuleList)
+        if hooked or type(part) not in (*known, nn.Linear, nn.LayerNorm, nn.Embedding):
+            return False
+    return True
+
+
+def rows_of_batches(n_rows: int) -> int:
+    """How large to make the batches of some rows on a processor, so that they fit in its cache and
+    all threads have as many of them.
+
+    n_rows (int): Rows in all.
+    RETURNS (int): Rows of a batch, at most.
+    """
+    threads = torch.get_num_threads()
+    if n_rows < WORTH_SPLITTING:
+        return CPU_ROWS
+    return -(-n_rows // (threads * -(-n_rows // (threads * CPU_ROWS))))
 
 
 def encode_all(

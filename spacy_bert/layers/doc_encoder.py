@@ -15,6 +15,7 @@ from thinc.util import torch2xp
 from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, Checkpoint, Pooler, initialize_weights
+from ..encoder.engine import Engine, encode_all
 from ..wordpiece import WordPieceTokenizer
 from .doc_windows import DocPieces, MicroBatch, WindowBatch
 from .finite import check_finite
@@ -47,11 +48,17 @@ class DocEncoder(nn.Module):
         self.pooler = Pooler(config)
 
     def forward(
-        self, batch: WindowBatch, poolings: Sequence[str], *, bf16: bool = False
+        self,
+        batch: WindowBatch,
+        poolings: Sequence[str],
+        *,
+        bf16: bool = False,
+        engine: Optional[Engine] = None,
     ) -> Dict[str, Tensor]:
         """batch (WindowBatch): The windows.
         poolings (Sequence[str]): Which vectors of whole Docs to make; ROWS for those of windows.
         bf16 (bool): Whether matrix products run in bfloat16.
+        engine (Optional[Engine]): What encodes, if not the encoder itself.
         RETURNS (Dict[str, Tensor]): "tokens", shape (n_tokens, W), and each pooling, shape (n_docs, W);
             if "rows" is among them, all rows in the order of the Docs, shape (n_rows, W)."""
         device = self.pooler.dense.weight.device
@@ -66,10 +73,15 @@ class DocEncoder(nn.Module):
         if ROWS in poolings:
             n_rows = sum(len(part.places) for part in batch.micro_batches)
             results[ROWS] = torch.zeros(n_rows, width, device=device)
-        for part in batch.micro_batches:
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                rows = self.encoder(part.pieces.to(device)).float()  # (R, W)
-            self._scatter(part, rows, results)
+        parts = batch.micro_batches
+        if engine is not None:
+            for i, rows in encode_all(engine, [part.pieces.to(device) for part in parts]):
+                self._scatter(parts[i], rows, results)
+        else:
+            for part in parts:
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    rows = self.encoder(part.pieces.to(device)).float()  # (R, W)
+                self._scatter(part, rows, results)
         if "pooler" in poolings:
             results["pooler"] = self.pooler(results["cls"])
         return results

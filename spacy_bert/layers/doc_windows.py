@@ -15,6 +15,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..alignment import Alignment, align
+from ..encoder.engine import rows_of_batches
 from ..encoder.packing import PackedPieces
 from ..segments import split_character
 from ..windows import Window, check_window, split_windows
@@ -114,11 +115,15 @@ def forward(
         window=model.attrs["window"],
         stride=model.attrs["stride"],
     )
+    batch_pieces = model.attrs["batch_pieces"]
+    if not is_train and model.ops.device_type == "cpu":
+        n_rows = sum(window.length for doc in pieces for window in doc.windows)
+        batch_pieces = min(batch_pieces, rows_of_batches(n_rows))
     batch = plan_batch(
         pieces,
         [len(doc) for doc in docs],
         model.attrs["tokenizer"].get(),
-        batch_pieces=model.attrs["batch_pieces"],
+        batch_pieces=batch_pieces,
     )
     return batch, _no_gradient
 

@@ -3,7 +3,7 @@
 Legend: M masks of the batch, K best pieces, W width of a vector, V rows of the piece embedding.
 """
 
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from thinc.types import ArgsKwargs
 from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, MaskedLMHead
+from ..encoder.engine import Engine
 from .doc_encoder import init, shim_of
 from .mask_windows import MaskBatch
 from .shim import BertShim
@@ -32,9 +33,12 @@ class MaskedLM(nn.Module):
         self.encoder = BertEncoder(config)
         self.mlm = MaskedLMHead(config)
 
-    def forward(self, batch: MaskBatch, top_k: int) -> Dict[str, Tensor]:
+    def forward(
+        self, batch: MaskBatch, top_k: int, *, engine: Optional[Engine] = None
+    ) -> Dict[str, Tensor]:
         """batch (MaskBatch): The masks.
         top_k (int): How many pieces to name for each.
+        engine (Optional[Engine]): What encodes, if not the encoder itself.
         RETURNS (Dict[str, Tensor]): "ids" of the best pieces, best first, their "logits", and their
             "probabilities" among all pieces, each of shape (M, K)."""
         embeddings = self.encoder.embeddings.pieces.weight
@@ -46,8 +50,9 @@ class MaskedLM(nn.Module):
             "logits": torch.zeros(n_masks, k, device=device),
             "probabilities": torch.zeros(n_masks, k, device=device),
         }
+        encode = engine or self.encoder
         for part in batch.micro_batches:
-            vectors = self.encoder(part.pieces.to(device))[torch.from_numpy(part.rows).to(device)]
+            vectors = encode(part.pieces.to(device))[torch.from_numpy(part.rows).to(device)]
             masks = torch.from_numpy(part.masks).to(device)
             for some, places in zip(vectors.split(ROWS_AT_ONCE), masks.split(ROWS_AT_ONCE)):
                 logits = self.mlm(some, embeddings)  # (rows, W) -> (rows, V)

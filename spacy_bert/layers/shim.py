@@ -17,6 +17,7 @@ from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 
+from ..encoder.engine import Engine, check_inference, is_plain, make_engine
 from ..encoder.precision import multiplies_bf16
 from .finite import HasText, describe
 from .fork_guard import guard_forks
@@ -44,12 +45,16 @@ class BertShim(PyTorchShim):
                 f'mixed_precision is {mixed_precision!r}, but it must be true, false or "auto".'
             )
         self._precision = mixed_precision
+        self._inference = "fp32"
+        # How it predicts: made when it is first needed, and again when the weights have changed.
+        self._engine: Optional[Engine] = None
+        self._chosen: Optional[str] = None  # by "auto"
         # Who steps it, if AdamW does; weak, so that its moments go when training is over.
         self._stepped_by: Optional[weakref.ref[AdamW]] = None
         self._is_substituted = False
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_stepped_by": None}
+        return {**self.__dict__, "_stepped_by": None, "_engine": None}
 
     @property
     def is_loaded(self) -> bool:
@@ -63,6 +68,27 @@ class BertShim(PyTorchShim):
             return multiplies_bf16(self.device)
         return bool(self._precision)
 
+    @property
+    def inference(self) -> str:
+        """RETURNS (str): What predictions are computed in: "fp32", "bf16", "int8" or "auto"."""
+        return self._inference
+
+    @inference.setter
+    def inference(self, inference: str) -> None:
+        self._inference = check_inference(inference)
+        self._engine = self._chosen = None
+
+    def engine(self) -> Optional[Engine]:
+        """RETURNS (Optional[Engine]): What predicts with the weights as they are now; None if the
+        module itself has to, which is so where something was added to it."""
+        encoder, engine = self._model.encoder, self._engine
+        if not is_plain(encoder) or (self._inference == "fp32" and self.device.type != "cpu"):
+            return None
+        if engine is None or not engine.is_of(encoder):
+            self._engine = engine = make_engine(encoder, self._chosen or self._inference)
+            self._chosen = engine.precision
+        return engine
+
     def target_device(self) -> torch.device:
         """RETURNS (torch.device): The device that Thinc computes on at the moment."""
         return get_torch_default_device()
@@ -71,7 +97,7 @@ class BertShim(PyTorchShim):
         """inputs (ArgsKwargs): What the module is called with.
         RETURNS (Dict[str, torch.Tensor]): Its results. The module is in eval mode already."""
         with torch.inference_mode():
-            return self._model(*inputs.args, **inputs.kwargs)
+            return self._model(*inputs.args, engine=self.engine(), **inputs.kwargs)
 
     def begin_update(
         self, inputs: ArgsKwargs
@@ -79,6 +105,7 @@ class BertShim(PyTorchShim):
         """inputs (ArgsKwargs): What the module is called with.
         RETURNS (Tuple[Dict[str, torch.Tensor], Callable]): Its results, and a callback that takes
             tensors and their gradients and adds to the gradients of the weights."""
+        self._engine = None  # a copy of weights that are about to change
         self._model.train()
         try:
             results = self._model(*inputs.args, bf16=self.trains_in_bf16, **inputs.kwargs)
@@ -143,7 +170,8 @@ class BertShim(PyTorchShim):
                 gradient = cast(FloatsXd, torch2xp(parameter.grad))
                 stepped, _ = optimizer((self.id, name), weights, gradient)
                 # In place where the optimizer worked in place, else a copy.
-                parameter.data.copy_(xp2torch(stepped, device=parameter.device))
+                with torch.no_grad():
+                    parameter.copy_(xp2torch(stepped, device=parameter.device))
 
     @contextlib.contextmanager
     def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:

@@ -23,6 +23,7 @@ from ..layers.doc_encoder import (
     is_loaded,
     load_weights,
     randomize_weights,
+    shim_of,
 )
 from ..layers.finite import describe
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
@@ -48,7 +49,8 @@ class Bert(TrainablePipe):
     keep (Sequence[str]): What else to leave on each Doc, in `doc.user_data`: "tokens" (survive
         DocBin, which drops tensors), "pooler" and "max" (vectors of the whole Doc; "cls" and "mean" are always left),
         "rows" (vectors of every row of every window, which otherwise go when the head that needs them has read them).
-    RAISES: ValueError for an unknown name in `keep`.
+    inference (str): What predictions are computed in; see the property of this name.
+    RAISES: ValueError for an unknown name in `keep`, or an unknown precision.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Bert(TrainablePipe):
         *,
         set_tensor: bool = True,
         keep: Sequence[str] = (),
+        inference: str = "fp32",
     ) -> None:
         unknown = [item for item in keep if item not in KEEPABLE]
         if unknown:
@@ -79,6 +82,7 @@ class Bert(TrainablePipe):
         self._latest = "no batch"
         self._heard: Set[str] = set()
         self._read_pieces: Dict[int, PieceListenerModel] = {}
+        self.inference = inference
         self._set_poolings()
 
     # Sizes and weights
@@ -92,6 +96,26 @@ class Bert(TrainablePipe):
     def is_loaded(self) -> bool:
         """RETURNS (bool): Whether the encoder has weights."""
         return is_loaded(self.model)
+
+    @property
+    def inference(self) -> str:
+        """RETURNS (str): What predictions are computed in; it can be changed at any time. "fp32";
+        "bf16" and "int8", which are faster on most processors, and whose vectors differ a little;
+        or "auto": the first prediction measures which of these is fastest here. A change holds for
+        this object: to save it with the pipeline, set it in the component's config."""
+        return shim_of(self.model).inference
+
+    @inference.setter
+    def inference(self, inference: str) -> None:
+        shim_of(self.model).inference = inference
+
+    @property
+    def engine(self) -> str:
+        """RETURNS (str): How predictions are computed here: precision, and whose kernels.
+        RAISES: ValueError if no checkpoint was loaded."""
+        self._check_loaded()
+        engine = shim_of(self.model).engine()
+        return str(engine) if engine else f"{self.inference}, torch"
 
     @property
     def tokenizer(self) -> WordPieceTokenizer:

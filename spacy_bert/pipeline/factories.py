@@ -4,7 +4,7 @@
 they use it or not: it imports nothing heavy, and each factory imports its component when called.
 """
 
-from typing import TYPE_CHECKING, Any, Callable, List, Optional
+from typing import TYPE_CHECKING, Any, Callable, List, Literal, Optional
 
 from spacy.language import Language
 
@@ -16,11 +16,21 @@ if TYPE_CHECKING:
     from .bert_ner import BertNER
     from .fill_mask import FillMask
     from .segments import Segments
+    from .span_qa import SpanQA
+    from .text_regressor import TextRegressor
 
 DEFAULT_BERT = {"@architectures": "spacy-bert.Bert.v1"}
 DEFAULT_TOKEN_CLASSIFIER = {
     "@architectures": "spacy-bert.BertTokenClassifier.v1",
     "tok2vec": {"@architectures": "spacy-bert.BertListener.v1", "width": 768},
+}
+DEFAULT_REGRESSOR = {
+    "@architectures": "spacy-bert.BertRegressor.v1",
+    "tok2vec": {"@architectures": "spacy-bert.BertPooledListener.v1", "width": 768},
+}
+DEFAULT_SPAN_QA = {
+    "@architectures": "spacy-bert.BertSpanQA.v1",
+    "tok2vec": {"@architectures": "spacy-bert.BertPieceListener.v1", "width": 768},
 }
 DEFAULT_MASKED_LM = {"@architectures": "spacy-bert.BertMaskedLM.v1"}
 
@@ -28,7 +38,7 @@ DEFAULT_MASKED_LM = {"@architectures": "spacy-bert.BertMaskedLM.v1"}
 @Language.factory(
     "bert",
     assigns=["doc.tensor", "doc._.bert"],
-    default_config={"model": DEFAULT_BERT, "set_tensor": True, "keep": []},
+    default_config={"model": DEFAULT_BERT, "set_tensor": True, "keep": [], "inference": "fp32"},
 )
 def make_bert(
     nlp: Language,
@@ -36,11 +46,12 @@ def make_bert(
     model: "Model[List[Doc], Any]",
     set_tensor: bool,
     keep: List[str],
+    inference: Literal["fp32", "bf16", "int8", "auto"],
 ) -> "Bert":
     """The shared encoder; see spacy_bert.pipeline.bert.Bert."""
     from .bert import Bert
 
-    return Bert(nlp.vocab, model, name, set_tensor=set_tensor, keep=keep)
+    return Bert(nlp.vocab, model, name, set_tensor=set_tensor, keep=keep, inference=inference)
 
 
 @Language.factory("segments", assigns=["doc.spans"], default_config={"separator": "\n\n"})
@@ -63,6 +74,24 @@ def make_fill_mask(
     from .fill_mask import FillMask
 
     return FillMask(nlp.vocab, model, name, top_k=top_k)
+
+
+@Language.factory(
+    "text_regressor",
+    assigns=["doc._.score"],
+    default_config={
+        "model": DEFAULT_REGRESSOR,
+        "scorer": {"@scorers": "spacy-bert.text_regressor_scorer.v1"},
+    },
+    default_score_weights={"score_pearson": 0.5, "score_spearman": 0.5},
+)
+def make_text_regressor(
+    nlp: Language, name: str, model: "Model[List[Doc], Any]", scorer: Optional[Callable]
+) -> "TextRegressor":
+    """Predicts a number for each text; see spacy_bert.pipeline.text_regressor.TextRegressor."""
+    from .text_regressor import TextRegressor
+
+    return TextRegressor(nlp.vocab, model, name, scorer=scorer)
 
 
 @Language.factory(
@@ -96,5 +125,40 @@ def make_bert_ner(
         scheme=scheme,
         label_smoothing=label_smoothing,
         spans_key=spans_key,
+        scorer=scorer,
+    )
+
+
+@Language.factory(
+    "span_qa",
+    assigns=["doc.spans"],
+    default_config={
+        "model": DEFAULT_SPAN_QA,
+        "n_best": 20,
+        "max_answer_pieces": 30,
+        "null_threshold": 0.0,
+        "scorer": {"@scorers": "spacy-bert.qa_scorer.v1"},
+    },
+    default_score_weights={"qa_f1": 1.0, "qa_exact": 0.0},
+)
+def make_span_qa(
+    nlp: Language,
+    name: str,
+    model: "Model[List[Doc], Any]",
+    n_best: int,
+    max_answer_pieces: int,
+    null_threshold: Optional[float],
+    scorer: Optional[Callable],
+) -> "SpanQA":
+    """Finds answers to questions; see spacy_bert.pipeline.span_qa.SpanQA."""
+    from .span_qa import SpanQA
+
+    return SpanQA(
+        nlp.vocab,
+        model,
+        name,
+        n_best=n_best,
+        max_answer_pieces=max_answer_pieces,
+        null_threshold=null_threshold,
         scorer=scorer,
     )

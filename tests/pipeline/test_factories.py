@@ -83,6 +83,7 @@ def test_default_config():
         "factory": "bert",
         "set_tensor": True,
         "keep": [],
+        "inference": "fp32",
         "model": {
             "@architectures": "spacy-bert.Bert.v1",
             "vocab_size": 30522,

@@ -1,0 +1,147 @@
+"""The precision that predictions are computed in: set, changed, saved, and never out of date."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+
+import spacy_bert
+from spacy_bert.layers.doc_encoder import shim_of
+from spacy_bert.layers.shim import BertShim
+
+from .heads import perturb
+
+TEXTS = ["Anna met Bob in Paris .", "A word .", "", "the cat sat on the mat " * 12]
+
+
+def tensors(nlp: Language) -> np.ndarray:
+    return np.concatenate([doc.tensor for doc in nlp.pipe(TEXTS) if len(doc)])
+
+
+def by_module(nlp: Language, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """What the torch module itself makes of the texts."""
+    with monkeypatch.context() as context:
+        context.setattr(BertShim, "engine", lambda self: None)
+        return tensors(nlp)
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return torch.cosine_similarity(torch.from_numpy(one), torch.from_numpy(other)).numpy()
+
+
+@pytest.mark.parametrize("inference", ["bf16", "int8"])
+def test_change_on_loaded_pipeline(tiny_nlp: Language, inference: str) -> None:
+    """Catches a change that does nothing, that is not undone, or that spoils the vectors."""
+    perturb(tiny_nlp)
+    bert: Any = tiny_nlp.get_pipe("bert")
+    exact = tensors(tiny_nlp)
+    bert.inference = inference
+    changed = tensors(tiny_nlp)
+    assert bert.engine.startswith(inference)
+    assert not np.array_equal(exact, changed)
+    assert cosines(exact, changed).min() > 0.98
+    bert.inference = "fp32"
+    assert np.array_equal(exact, tensors(tiny_nlp))
+
+
+def test_fp32_is_the_module(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches an engine that computes something else than the network that is trained."""
+    perturb(tiny_nlp)
+    found, expected = tensors(tiny_nlp), by_module(tiny_nlp, monkeypatch)
+    assert np.abs(found - expected).max() <= 1e-5
+    assert "fp32" in tiny_nlp.get_pipe("bert").engine  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("inference", ["fp32", "int8"])
+def test_follows_training(
+    joint_nlp: Language, make_examples: Any, inference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches predictions with the weights from before an update, whoever steps them."""
+    bert: Any = joint_nlp.get_pipe("bert")
+    bert.inference = inference
+    before = tensors(joint_nlp)
+    from thinc.api import Adam
+
+    for optimizer in (joint_nlp.resume_training(), Adam(0.001)):
+        joint_nlp.update(make_examples(joint_nlp), sgd=optimizer)
+        after = tensors(joint_nlp)
+        assert not np.array_equal(before, after)
+        assert cosines(after, by_module(joint_nlp, monkeypatch)).min() > 0.98
+        before = after
+
+
+def test_follows_averages(tiny_nlp: Language) -> None:
+    """Catches an evaluation with averages that reads the weights they stand in for."""
+    shim = shim_of(tiny_nlp.get_pipe("bert").model)  # type: ignore[attr-defined]
+    before = tensors(tiny_nlp)
+    zeros = {(shim.id, n): 0 * p.detach().numpy() for n, p in shim._model.named_parameters()}
+    with shim.use_params(zeros):
+        assert not tensors(tiny_nlp).any()
+    assert np.array_equal(before, tensors(tiny_nlp))
+
+
+def test_hooks_still_run(tiny_nlp: Language) -> None:
+    """Catches an engine that computes past what a user has added to the network."""
+    bert: Any = tiny_nlp.get_pipe("bert")
+    before = tensors(tiny_nlp)
+    up = shim_of(bert.model)._model.encoder.layers[0].up
+    handle = up.register_forward_hook(lambda module, inputs, output: output + 1.0)
+    assert not np.allclose(before, tensors(tiny_nlp))
+    handle.remove()
+    assert np.array_equal(before, tensors(tiny_nlp))
+
+
+def test_in_config(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """Catches a setting that is lost on the way to disk, in pickling, or cannot be overridden."""
+    nlp = spacy_bert.from_checkpoint(tiny_checkpoint, config={"inference": "int8"})
+    expected = tensors(nlp)
+    nlp.to_disk(tmp_path / "nlp")
+    for loaded in (spacy.load(tmp_path / "nlp"), pickle.loads(pickle.dumps(nlp))):
+        assert loaded.get_pipe("bert").inference == "int8"  # type: ignore[attr-defined]
+        assert np.allclose(tensors(loaded), expected, atol=1e-5)
+    overridden = spacy.load(
+        tmp_path / "nlp", config={"components": {"bert": {"inference": "bf16"}}}
+    )
+    assert overridden.get_pipe("bert").engine.startswith("bf16")  # type: ignore[attr-defined]
+
+
+def test_auto_chooses_once(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches "auto" measuring again with every batch, or choosing anew after every update."""
+    from spacy_bert.encoder import engine as engine_module
+
+    chosen = []
+    original = engine_module.choose
+
+    def choose(encoder: Any) -> Any:
+        chosen.append(encoder)
+        return original(encoder)
+
+    monkeypatch.setattr(engine_module, "choose", choose)
+    bert: Any = tiny_nlp.get_pipe("bert")
+    bert.inference = "auto"
+    first = bert.engine
+    tensors(tiny_nlp)
+    perturb(tiny_nlp)
+    tensors(tiny_nlp)
+    assert bert.engine == first and len(chosen) == 1 and bert.inference == "auto"
+
+
+def test_unknown(tiny_nlp: Language) -> None:
+    """Catches a misspelt precision that is found out in production."""
+    bert: Any = tiny_nlp.get_pipe("bert")
+    with pytest.raises(ValueError, match="'int4', but it must be one of fp32, bf16, int8, auto"):
+        bert.inference = "int4"
+    with pytest.raises(ValueError, match="inference"):
+        spacy.blank("en").add_pipe("bert", config={"inference": "int4"})
+
+
+def test_without_weights() -> None:
+    """Catches a traceback of torch's where the weights are missing."""
+    bert: Any = spacy.blank("en").add_pipe("bert")
+    with pytest.raises(ValueError, match="has no weights"):
+        str(bert.engine)
