@@ -12,7 +12,7 @@ import spacy_bert
 
 PACKAGE = Path(spacy_bert.__file__).parent
 
-ARRAYS = "wordpiece encoder alignment windows segments decoding"
+ARRAYS = "wordpiece encoder alignment windows segments decoding targets answers"
 # A room (a folder or a module) and the rooms that it may import from.
 MAY_IMPORT = {
     "wordpiece": "",
@@ -21,11 +21,13 @@ MAY_IMPORT = {
     "windows": "",
     "segments": "",
     "decoding": "",
+    "targets": "",
+    "answers": "segments",
     "layers": ARRAYS,
     "models": "layers encoder",
     "pipeline": f"models layers {ARRAYS}",
-    "readers": "segments",
-    "evaluation": "readers segments",
+    "readers": "segments targets answers",
+    "evaluation": "readers segments targets answers",
     "pretraining": "wordpiece encoder",
     "cli": f"pipeline models layers readers evaluation pretraining {ARRAYS}",
     "__main__": "cli",
@@ -41,6 +43,8 @@ WITHOUT = {
     "windows": "torch spacy thinc tokenizers",
     "segments": "torch thinc tokenizers",
     "decoding": "torch spacy thinc tokenizers",
+    "targets": "torch thinc tokenizers",
+    "answers": "torch thinc tokenizers",
     "pretraining": "spacy thinc",
 }
 NOBODY = "transformers"

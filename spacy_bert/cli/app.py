@@ -6,6 +6,7 @@ from typing import Any, Callable
 
 import typer
 
+from .convert_pairs import convert_pairs
 from .debug_pieces import debug_pieces
 from .fill_mask import fill_mask
 from .info import info
@@ -55,6 +56,7 @@ app.command("train-vocab")(plainly(train_vocab))
 app.command("prepare")(plainly(prepare))
 app.command("pretrain", context_settings=CONTEXT)(plainly(pretrain))
 app.command("report")(plainly(report))
+app.command("convert-pairs")(plainly(convert_pairs))
 app.command("fill-mask")(plainly(fill_mask))
 
 

@@ -34,9 +34,9 @@ def init_config(
     The config is complete, explained by comments, and ready for `spacy train OUTPUT
     --paths.train TRAIN.spacy --paths.dev DEV.spacy`. Sizes are read from the checkpoint.
 
-    Pipes: ner, bert_ner, textcat, textcat_multilabel, tagger, morphologizer, parser, senter,
-    trainable_lemmatizer, spancat, spancat_singlelabel, span_finder; and segments, which makes
-    the others read pairs of texts.
+    Pipes: ner, bert_ner, textcat, textcat_multilabel, text_regressor, tagger, morphologizer,
+    parser, senter, trainable_lemmatizer, spancat, spancat_singlelabel, span_finder; and segments,
+    which makes the others read pairs of texts.
     """
     from .training_config import check_pipes, training_config
 

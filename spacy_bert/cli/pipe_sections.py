@@ -223,12 +223,24 @@ dropout = 0.1
 nO = null
 """
 
+REGRESSOR = """\
+# One number a text. Learns from doc._.score, which a file keeps that is written with
+# DocBin(store_user_data=True).
+[components.%pipe]
+factory = "%pipe"
+
+[components.%pipe.model]
+@architectures = "spacy-bert.BertRegressor.v1"
+dropout = 0.1
+"""
+
 # Factory -> its sections, for everything that learns on the shared encoder's vectors.
 HEADS: Dict[str, str] = {
     "ner": NER + TOKENS,
     "bert_ner": BERT_NER + TOKENS,
     "textcat": TEXTCAT + POOLED,
     "textcat_multilabel": TEXTCAT_MULTI + POOLED,
+    "text_regressor": REGRESSOR + POOLED,
     "tagger": TAG + TAGGER + TOKENS,
     "morphologizer": MORPH + TAGGER + TOKENS,
     "parser": PARSER + TOKENS,

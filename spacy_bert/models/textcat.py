@@ -32,14 +32,7 @@ def BertTextCat(
     RETURNS (Model[List[Doc], Floats2d]): Label probabilities, shape (n_docs, n_labels). Labels can be added later.
     RAISES: ValueError if `tok2vec` gives a vector for each token.
     """
-    last: Model = tok2vec
-    while last.layers:
-        last = last.layers[-1]
-    if last.name in TOKEN_LAYERS:
-        raise ValueError(
-            f"The tok2vec of BertTextCat is {tok2vec.name!r}, which gives vectors of tokens, but one "
-            f"vector a Doc is needed. Use spacy-bert.BertPooledListener.v1 or BertPooled.v1."
-        )
+    check_pooled("BertTextCat", tok2vec)
     width = tok2vec.get_dim("nO")
     output_layer = Softmax(nO, width) if exclusive_classes else Linear(nO, width)
     new_label = {"W": 0.0, "b": NEW_LABEL if exclusive_classes else 0.0}
@@ -57,3 +50,17 @@ def BertTextCat(
     model.attrs["multi_label"] = not exclusive_classes
     model.attrs["resize_output"] = partial(resize_and_set_ref, resizable_layer=resizable_layer)
     return model
+
+
+def check_pooled(architecture: str, tok2vec: Model) -> None:
+    """architecture (str): Who needs one vector a Doc.
+    tok2vec (Model): What it was given.
+    RAISES: ValueError if that gives a vector for each token."""
+    last = tok2vec
+    while last.layers:
+        last = last.layers[-1]
+    if last.name in TOKEN_LAYERS:
+        raise ValueError(
+            f"The tok2vec of {architecture} is {tok2vec.name!r}, which gives vectors of tokens, but "
+            f"one vector a Doc is needed. Use spacy-bert.BertPooledListener.v1 or BertPooled.v1."
+        )

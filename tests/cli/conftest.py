@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from spacy_bert import make_pair
 from spacy_bert.cli.app import app
+from spacy_bert.targets import set_score
 
 # words, tags, parts of speech, heads, dependencies, lemmas; the first word is an entity
 SENTENCES = [
@@ -51,6 +52,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ents=["B-PERSON", *["O"] * (len(words) - 1)],
         )
         doc.cats = {"WORK": float("work" in text), "LIFE": float("work" not in text)}
+        set_score(doc, len(words))
         doc.spans["sc"] = [Span(doc, 0, 1, label="WHO"), Span(doc, 0, 2, label="WHAT")]
         docs.append(doc)
     return _save(docs, tmp_path_factory)

@@ -270,11 +270,11 @@ def test_refuses_in_one_message(run, tiny_checkpoint, tmp_path, change, expected
 def test_ready_configs_are_what_init_config_writes():
     """Catches a change of init-config that configs/ do not follow. Comments may differ."""
     folder = Path(__file__).parents[2] / "configs"
-    for name in ("ner", "bert_ner", "textcat", "joint"):
+    for name in ("ner", "bert_ner", "textcat", "joint", "pair"):
         ready = load_config(folder / f"{name}.cfg", interpolate=False)
         text = training_config(
             BertConfig(),
-            {"joint": ["ner", "textcat"]}.get(name, [name]),
+            {"joint": ["ner", "textcat"], "pair": ["segments", "textcat"]}.get(name, [name]),
             checkpoint=ready["paths"]["checkpoint"],
             pooling=Pooling("pooler", ""),
         )

@@ -1,0 +1,240 @@
+"""`spacy-bert.PairsCorpus.v1`: texts or pairs of texts in files with columns, as of GLUE -> Examples."""
+
+import math
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Set, Union
+
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+
+from ..segments import make_pair
+from ..targets import set_score
+from .tables import Column, Row, Table
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+# Where a Doc keeps what the `id` column says of it: doc.user_data["id"].
+ID_KEY = "id"
+
+
+class PairsCorpus:
+    """Examples from a file with columns (`spacy-bert.PairsCorpus.v1`), for `[corpora.train]` and `[corpora.dev]`.
+
+    A row becomes a Doc; if there is a second text, the pair Doc that `spacy_bert.make_pair` makes. A
+    label becomes `doc.cats`, 1.0 for it and 0.0 for all others of the file, as spaCy's `textcat`
+    learns from; a number becomes `doc._.score`, as `text_regressor` learns from.
+
+    path (Union[str, Path]): The file.
+    text_a (Column): The column of the text, or of the first text of a pair: a name, or a number from 0.
+    text_b (Optional[Column]): The column of the second text. A pair whose second text is empty is
+        read as the single text that it is.
+    label (Optional[Column]): The column of the label.
+    score (Optional[Column]): The column of the number.
+    id (Optional[Column]): A column that names the row; it ends up in `doc.user_data["id"]`.
+    labels (Union[Dict[str, str], Sequence[str], None]): The labels that there are, or a map from what the
+        file has to what they shall be called, such as {"0": "negative", "1": "positive"}. Any label
+        that is in the file if not given.
+    missing (Sequence[str]): Values that stand for no annotation, such as "-" or "nan". The text is read,
+        without label or number.
+    limit (int): Above 0: how many rows to read.
+    format, header, quoting, bad_rows: How the file is to be read, see Table.
+    RAISES: ValueError if a setting is none, or none is left to learn from.
+    """
+
+    def __init__(
+        self,
+        path: Union[str, Path],
+        *,
+        text_a: Column = "text_a",
+        text_b: Optional[Column] = None,
+        label: Optional[Column] = None,
+        score: Optional[Column] = None,
+        id: Optional[Column] = None,
+        labels: Union[Dict[str, str], Sequence[str], None] = None,
+        missing: Sequence[str] = (),
+        limit: int = 0,
+        format: Optional[str] = None,
+        header: bool = True,
+        quoting: Optional[str] = None,
+        bad_rows: str = "error",
+    ) -> None:
+        self.table = Table(path, format=format, header=header, quoting=quoting, bad_rows=bad_rows)
+        self.text_a, self.text_b, self.label, self.score, self.id = text_a, text_b, label, score, id
+        self.labels: Optional[Dict[str, str]] = None
+        if labels is not None:
+            self.labels = dict(labels) if isinstance(labels, dict) else {x: x for x in labels}
+        self.missing = set(missing)
+        if limit < 0:
+            raise ValueError(f"limit is {limit}, but it has to be a number of rows, or 0 for all.")
+        self.limit = limit
+
+    def __call__(self, nlp: "Language") -> Iterator[Example]:
+        """nlp (Language): The pipeline; it tokenizes, and its `segments` knows the separator.
+        YIELDS (Example): One a row, in the file's order. Both Docs are in the form of a pair.
+        RAISES: OSError or ValueError if the file cannot be read or a row is wrong; the message names
+            file and line."""
+        rows = self.rows()
+        labels = [self._label(row) for row in rows]
+        names = self._names(nlp, rows, labels)
+        scores = [self._score(row) for row in rows]
+        if self.text_b is not None:
+            self._check_segments(nlp)
+        for row, label, score in zip(rows, labels, scores, strict=True):
+            predicted = self._doc(nlp, row)
+            # Not a copy of it: spaCy cannot copy the span of an empty second text.
+            reference = self._doc(nlp, row)
+            if label is not None:
+                reference.cats = {name: float(name == label) for name in names}
+            set_score(reference, score)
+            yield Example(predicted, reference)
+
+    def rows(self) -> List[Row]:
+        """RETURNS (List[Row]): The rows of the file, up to `limit`.
+        RAISES: OSError or ValueError as above, also for an id that comes twice."""
+        asked = (self.text_a, self.text_b, self.label, self.score, self.id)
+        rows = self.table.rows([column for column in asked if column is not None])
+        rows = rows[: self.limit] if self.limit else rows
+        if self.id is not None:
+            lines: Dict[str, int] = {}
+            for row in rows:
+                name = str(row.values[self.id])
+                if name in lines:
+                    raise self.table.error(
+                        row.line,
+                        f"the id {name!r} is that of line {lines[name]} already. Make ids unique, or "
+                        f"name no id column.",
+                    )
+                lines[name] = row.line
+        return rows
+
+    def _doc(self, nlp: "Language", row: Row) -> Doc:
+        texts = []
+        for column in (self.text_a, self.text_b):
+            value = "" if column is None else row.values[column]
+            if not isinstance(value, str):
+                raise self.table.error(
+                    row.line,
+                    f"the text in column {column!r} is {value!r}, which is no string. Name the "
+                    f"column that holds the text.",
+                )
+            texts.append(value.strip())
+        try:
+            doc = nlp.make_doc(texts[0]) if self.text_b is None else make_pair(nlp, *texts)
+        except ValueError as error:
+            raise self.table.error(row.line, str(error)) from error
+        if self.id is not None:
+            doc.user_data[ID_KEY] = str(row.values[self.id])
+        return doc
+
+    def _label(self, row: Row) -> Optional[str]:
+        if self.label is None:
+            return None
+        value = row.values[self.label]
+        text = value.strip() if isinstance(value, str) else str(value).lower()
+        if text in self.missing or (value is None and "" in self.missing):
+            return None
+        if not text or value is None:
+            raise self.table.error(
+                row.line,
+                f'the label in column {self.label!r} is empty. Add it; or set missing = [""] to '
+                f"read such texts without a label.",
+            )
+        if self.labels is None:
+            return text
+        if text not in self.labels:
+            raise self.table.error(
+                row.line,
+                f"the label in column {self.label!r} is {text!r}, but labels lists "
+                f"{', '.join(map(repr, self.labels))}. Add it there, or to missing.",
+            )
+        return self.labels[text]
+
+    def _score(self, row: Row) -> Optional[float]:
+        if self.score is None:
+            return None
+        value = row.values[self.score]
+        text = "" if value is None else str(value).strip()
+        if text in self.missing:
+            return None
+        try:
+            score = float(text)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score) or isinstance(value, bool):
+            raise self.table.error(
+                row.line,
+                f"the number in column {self.score!r} is {text!r}, but a finite number is expected. "
+                f"Correct it; or set missing = [{text!r}] to read such texts without a number.",
+            )
+        return score
+
+    def _names(
+        self, nlp: "Language", rows: Sequence[Row], labels: Sequence[Optional[str]]
+    ) -> List[str]:
+        """All labels: those that were listed, or are in the file; and those that were trained, which a
+        file of few rows may lack."""
+        if self.label is None:
+            return []
+        found = {label for label in labels if label is not None}
+        listed = list(dict.fromkeys((self.labels or {}).values())) or sorted(found)
+        trained = trained_labels(nlp)
+        if trained is not None:
+            for row, label in zip(rows, labels, strict=True):
+                if label is not None and label not in trained:
+                    raise self.table.error(
+                        row.line,
+                        f"the label {label!r} is none of those that the text classifier was "
+                        f"trained with ({', '.join(sorted(trained))}), so it can never be right. "
+                        f"Train with texts of all labels; name labels the same in all files (the "
+                        f"setting labels can rename them); or leave such texts out.",
+                    )
+            listed = [name for name in listed if name in trained]
+        return [*listed, *sorted((trained or set()) - set(listed))]
+
+    def _check_segments(self, nlp: "Language") -> None:
+        if not any(hasattr(pipe, "marks_segments") for _, pipe in nlp.components):
+            warnings.warn(
+                f"{self.table.path} holds pairs of texts, but the pipeline has no component `segments`: "
+                f"saved and loaded, it will read pairs from spaCy's files as single texts. Add it as "
+                f"the first component, and to annotating_components.",
+                stacklevel=3,
+            )
+
+
+def trained_labels(nlp: "Language") -> Optional[Set[str]]:
+    """nlp (Language): A pipeline.
+    RETURNS (Optional[Set[str]]): The labels of its text classifiers that were initialised; None if there are none."""
+    from spacy.pipeline import TextCategorizer
+
+    found: Set[str] = set()
+    for _, pipe in nlp.components:
+        if isinstance(pipe, TextCategorizer):
+            found.update(pipe.labels)
+    return found or None
+
+
+def save_pairs(corpus: PairsCorpus, nlp: "Language", path: Union[str, Path]) -> int:
+    """Write what a corpus holds to spaCy's binary format, which `spacy train` and `spacy evaluate` read.
+
+    corpus (PairsCorpus): The corpus.
+    nlp (Language): The pipeline whose tokenizer and separator to use.
+    path (Union[str, Path]): The file to write, such as train.spacy.
+    RETURNS (int): How many texts it holds.
+    """
+    # Numbers and ids are attributes of Docs, which a DocBin leaves out unless told to.
+    binary = DocBin(store_user_data=True)
+    for example in corpus(nlp):
+        binary.add(example.reference)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        binary.to_disk(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(binary)
+
+
+__all__: Any = ["PairsCorpus", "save_pairs", "trained_labels"]
