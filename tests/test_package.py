@@ -18,24 +18,38 @@ ROOT = Path(spacy_bert.__file__).parents[1]
 NAMES: Dict[str, str] = {
     "spacy_factories": """
         bert
+        bert_ner
         fill_mask
         segments
+        span_qa
+        text_regressor
     """,
     "spacy_architectures": """
         spacy-bert.Bert.v1
         spacy-bert.BertListener.v1
         spacy-bert.BertMaskedLM.v1
+        spacy-bert.BertPieceListener.v1
+        spacy-bert.BertPieces.v1
         spacy-bert.BertPooled.v1
         spacy-bert.BertPooledListener.v1
+        spacy-bert.BertRegressor.v1
+        spacy-bert.BertSpanQA.v1
         spacy-bert.BertTextCat.v1
         spacy-bert.BertTok2Vec.v1
+        spacy-bert.BertTokenClassifier.v1
     """,
     "spacy_callbacks": "spacy-bert.LoadCheckpoint.v1",
     "spacy_readers": """
         spacy-bert.Gutenberg.v1
         spacy-bert.JsonlDocuments.v1
+        spacy-bert.PairsCorpus.v1
+        spacy-bert.SquadCorpus.v1
         spacy-bert.TextFiles.v1
         spacy-bert.WikiDump.v1
+    """,
+    "spacy_scorers": """
+        spacy-bert.qa_scorer.v1
+        spacy-bert.text_regressor_scorer.v1
     """,
     "spacy_misc": """
         spacy-bert.Paragraphs.v1
