@@ -1,0 +1,38 @@
+"""BERT's reader of answers: two numbers a piece, for the start and the end (paper, section 4.2)."""
+
+from typing import List, cast
+
+from spacy.tokens import Doc
+from thinc.api import Dropout, Linear, Model, chain
+from thinc.types import Floats2d
+
+from ..layers.piece_rows import PieceRows, with_rows
+
+PIECE_LAYERS = ("bert-piece-listener", "take-pieces")
+
+
+def BertSpanQA(
+    tok2vec: Model[List[Doc], List[PieceRows]], dropout: float = 0.1
+) -> Model[List[Doc], List[PieceRows]]:
+    """Rows of windows -> dropout -> linear, for `span_qa` (`spacy-bert.BertSpanQA.v1`).
+
+    tok2vec (Model[List[Doc], List[PieceRows]]): The rows of windows: a BertPieceListener or BertPieces.
+        (spaCy's `replace_listeners` looks for it under this name.)
+    dropout (float): Dropout on the rows; `[training] dropout` takes its place in training.
+    RETURNS (Model[List[Doc], List[PieceRows]]): The logit of a start and that of an end for each
+        row, shape (n_rows, 2).
+    RAISES: ValueError if `tok2vec` gives anything else than rows.
+    """
+    last: Model = tok2vec
+    while last.layers:
+        last = last.layers[-1]
+    if last.name not in PIECE_LAYERS:
+        raise ValueError(
+            f"The tok2vec of BertSpanQA is {tok2vec.name!r}, but a vector for each piece of each "
+            f"window is needed. Use spacy-bert.BertPieceListener.v1 or BertPieces.v1."
+        )
+    layer: Model[Floats2d, Floats2d] = Linear(2, tok2vec.get_dim("nO"))
+    layer = chain(cast(Model[Floats2d, Floats2d], Dropout(dropout)), layer)
+    model: Model[List[Doc], List[PieceRows]] = chain(tok2vec, with_rows(layer))
+    model.set_ref("tok2vec", tok2vec)
+    return model
