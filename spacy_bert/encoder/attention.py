@@ -78,11 +78,12 @@ def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     """Attention of sequences of one length: (N, L, 3, H, D) -> (N * L, H * D)."""
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, H, L, D) each
     n_seqs, length = qkv.shape[:2]
-    few = n_seqs <= FEW_SEQS and n_seqs * length**2 <= FEW_SCORES
+    few = n_seqs <= FEW_SEQS and n_seqs * length**2 <= FEW_SCORES and torch.get_num_threads() > 1
     if qkv.device.type == "cpu" and (dropout or few):
         # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
         # that are masked out whole, which packed rows never have. For a few short sequences, which
-        # is what mixed lengths leave of a batch, plain products take two thirds of its time.
+        # is what mixed lengths leave of a batch, several threads do plain products in two thirds of
+        # its time. (One thread by itself is fastest with the fused kernel, whatever the lengths.)
         weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
         if causal:
             later = torch.ones(length, length, dtype=torch.bool).triu(1)

@@ -103,13 +103,16 @@ class Int8Product:
     def __call__(self, rows: Tensor) -> Tensor:
         """rows (Tensor): Shape (R, I), float32. RETURNS (Tensor): Shape (R, O), float32."""
         if self.floor is None:
-            zero, steps = ZERO, rows.abs().amax(1, keepdim=True).clamp_min_(1e-30) / INT8  # (R, 1)
-            shift = rows.new_full((1, 1), ZERO + 0.5)
+            zero = ZERO
+            largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
+            steps = largest.clamp_min_(1e-30).div_(INT8)  # (R, 1)
+            scaled = rows * (1 / steps)
         else:
-            zero, steps = 0, (rows.amax(1, keepdim=True) - self.floor) / 255
-            shift = 0.5 - self.floor / steps
-        # Half is added because the conversion cuts off what is behind the point.
-        quantized = torch.addcmul(shift, rows, 1 / steps).to(torch.uint8)
+            zero, steps = 0, (rows.amax(1, keepdim=True) - self.floor).div_(255)
+            scaled = (rows * (1 / steps)).add_(-self.floor / steps - ZERO)
+        # Not to bytes directly: torch has fast code for the conversion to signed integers only.
+        signed = scaled.round_().to(torch.int8)
+        quantized = signed.view(torch.uint8).bitwise_xor_(ZERO)  # adds 128
         output = torch.ops.onednn.qlinear_pointwise(
             quantized, 1.0, zero, self.packed, self.scales, self.zeros, None, 1.0, 0,
             torch.float32, "none", [], "",
