@@ -1,54 +1,115 @@
 """Side by side with what one would use instead: same weights, same texts, one interleaved run.
 
-    python benchmarks/compare.py --checkpoint DIR --texts LINES.txt --docs GOLD.spacy
+    python benchmarks/compare.py                              on generated text
+    python benchmarks/compare.py --texts L.txt --docs G.spacy on yours
 
-Builds one virtual environment per package under benchmarks/.envs, runs A B A B ..., checks that the
-vectors agree, prints a table of medians and ratios, and writes it to benchmarks/results/.
-Without --texts and --docs it measures on the project's generated corpus.
+Builds a virtual environment for each package under benchmarks/.envs, starts each once, checks that
+the vectors agree, and then lets them work in turn, A B A B; who waits is stopped. Prints medians
+and ratios, and writes JSON and a table to benchmarks/results/.
 """
 
 import json
+import os
+import random
+import re
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
+import spacy
 import srsly
 import typer
+from peers import PEERS, REDUCED
 from wasabi import msg
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-PEERS = ("ours", "spacy-transformers")
-TASKS = ("pipe", "update")
-TOLERANCE = 1e-4  # windows differ between packages on long texts; the check uses the shortest
+# Windows differ between packages on long texts: vectors are compared on short ones.
+TOLERANCE = 1e-4
+SHORTEST = 8
+LIKENESS = 0.97  # cosine, for those that compute in fewer bits
+LONG_WORDS = 5000
+
+# A kind of work -> what the table calls it, and the packages it is compared with.
+WORKLOADS = {
+    "mixed": "paragraphs of mixed length",
+    "short": "short texts",
+    "long": f"documents of {LONG_WORDS:,} words",
+    "latency": "one short text at a time",
+    "joint": "encoder, entities and categories",
+    "update": "`nlp.update`, encoder and `ner`",
+}
+PIPELINES = ("ours", "ours bf16", "ours int8", "spacy-transformers", "spacy-curated-transformers")
+ONLY = {
+    # The others cut long texts off.
+    "long": PIPELINES,
+    "joint": PIPELINES,
+    "update": ("ours", "spacy-transformers", "spacy-curated-transformers"),
+}
 
 
-def environment(peer: str) -> Path:
-    """RETURNS (Path): Python of the peer's environment, made if it is not there."""
-    folder = HERE / ".envs" / peer
+class Worker:
+    """A package in a process of its own, stopped while it has nothing to do."""
+
+    def __init__(self, name: str, checkpoint: Path, cache: Path, threads: int) -> None:
+        command = [environment(PEERS[name][1]), HERE / "worker.py", name, checkpoint, cache]
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the worker)
+        self.process = subprocess.Popen(
+            [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self.log, text=True, env={**os.environ, "THREADS": str(threads)},
+        )  # fmt: skip
+        self.loaded = self._read()
+        self.process.send_signal(signal.SIGSTOP)
+
+    def ask(self, task: Dict[str, Any]) -> Dict[str, Any]:
+        """task (Dict[str, Any]): What to do. RETURNS (Dict[str, Any]): The answer."""
+        self.process.send_signal(signal.SIGCONT)
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.flush()
+            return self._read()
+        except BrokenPipeError:
+            return {"error": self._last_words()}
+        finally:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def _read(self) -> Dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"error": self._last_words()}
+
+    def _last_words(self) -> str:
+        self.log.seek(0)
+        lines = self.log.read().strip().splitlines()
+        return lines[-1] if lines else "it ended without a word"
+
+    def end(self) -> None:
+        self.process.kill()
+
+
+def environment(name: str) -> Path:
+    """RETURNS (Path): Python of an environment, made if it is not there."""
+    folder = HERE / ".envs" / name
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
-        msg.info(f"Installing {peer}")
+        msg.info(f"Installing {name}")
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet"]
-        for line in (HERE / "requirements" / f"{peer}.txt").read_text(encoding="utf8").split():
+        requirements = HERE / "requirements" / f"{name}.txt"
+        # torch first and by itself: no other package may choose another build.
+        for line in requirements.read_text(encoding="utf8").split()[:1]:
             subprocess.run([*install, line], check=True)
-        if peer == "ours":
+        subprocess.run([*install, "--requirement", str(requirements)], check=True)
+        if name == "ours":
             subprocess.run([*install, "--editable", str(ROOT)], check=True)
         (folder / ".ready").touch()
     return python
-
-
-def run_worker(peer: str, task: str, checkpoint: Path, data: Path, n: int) -> Dict[str, Any]:
-    """RETURNS (Dict[str, Any]): What the worker printed."""
-    command = [environment(peer), HERE / "worker.py", peer, task, checkpoint, data, n]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if done.returncode:
-        msg.fail(f"{peer}, {task}", done.stderr[-2000:], exits=1)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def generated_corpus() -> Path:
@@ -70,66 +131,215 @@ def default_checkpoint() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"  # type: ignore[union-attr, index]
 
 
+def random_checkpoint(size: str, vocabulary: Path) -> Path:
+    """size (str): A size of BERT. vocabulary (Path): A checkpoint, for its tokenizer.
+    RETURNS (Path): A checkpoint of random weights."""
+    import torch
+
+    from spacy_bert import load_checkpoint, save_checkpoint
+    from spacy_bert.encoder import BertConfig, BertEncoder, Checkpoint, Pooler, initialize_weights
+
+    folder = HERE / ".corpus" / f"random-{size}"
+    if not folder.exists():
+        tokenizer = load_checkpoint(vocabulary).tokenizer
+        config = BertConfig.from_size(size, vocab_size=len(tokenizer))
+        torch.manual_seed(0)
+        network = torch.nn.ModuleDict({"encoder": BertEncoder(config), "pooler": Pooler(config)})
+        initialize_weights(network, std=config.initializer_range)
+        save_checkpoint(folder, Checkpoint(config, tokenizer, network.state_dict(), "random"))
+    return folder
+
+
+def read_lines(path: Path) -> List[str]:
+    return [line.strip() for line in path.read_text(encoding="utf8").splitlines() if line.strip()]
+
+
+def make_texts(texts: Optional[Path], short: Optional[Path], n: int) -> Dict[str, List[str]]:
+    """RETURNS (Dict[str, List[str]]): The texts of each kind of work."""
+    numbers = random.Random(0)
+    lines = read_lines(texts or sorted(generated_corpus().glob("raw/*.txt"))[0])
+    numbers.shuffle(lines)
+    mixed = lines[:n]
+    if not texts:
+        # The corpus' paragraphs are of like length: one to eight of them make a text.
+        ends = np.cumsum([numbers.choice([1, 1, 1, 2, 2, 3, 5, 8]) for _ in range(n)])
+        mixed = [" ".join(lines[a:b]) for a, b in zip([0, *ends], ends) if b <= len(lines)]
+    sentences = read_lines(short) if short else re.split(r"(?<=[.?!]) (?=[A-Z])", " ".join(lines))
+    numbers.shuffle(sentences)
+    words = " ".join(lines).split()
+    starts = range(0, min(len(words), 3 * LONG_WORDS) - LONG_WORDS + 1, LONG_WORDS)
+    return {
+        "mixed": mixed,
+        "short": sentences[: 2 * n],
+        "long": [" ".join(words[start : start + LONG_WORDS]) for start in starts],
+        "latency": sentences[:100],
+        "joint": mixed,
+    }
+
+
 def main(
     checkpoint: Optional[Path] = typer.Option(None, help="A BERT in HuggingFace's format"),
-    texts: Optional[Path] = typer.Option(None, help="One text a line, for nlp.pipe"),
-    docs: Optional[Path] = typer.Option(None, help="A .spacy file with entities, for nlp.update"),
-    n: int = typer.Option(300, help="How many texts and Docs"),
+    size: Optional[str] = typer.Option(None, help="Random weights of this size, such as base"),
+    texts: Optional[Path] = typer.Option(None, help="One text a line"),
+    short: Optional[Path] = typer.Option(None, help="One short text a line"),
+    docs: Optional[Path] = typer.Option(None, help="A .spacy file with entities, for training"),
+    n: int = typer.Option(300, help="How many texts"),
     rounds: int = typer.Option(3, help="How often each is measured"),
+    threads: int = typer.Option(2, help="Threads of each package"),
+    only: str = typer.Option(",".join(WORKLOADS), help="Which kinds of work"),
+    peers: str = typer.Option(",".join(PEERS), help="Which packages"),
+    name: str = typer.Option("compare", help="Name of the results"),
     output: Path = typer.Option(HERE / "results", help="Folder of the results"),
 ) -> None:
     """Measure side by side with what one would use instead."""
     checkpoint = checkpoint or default_checkpoint()
-    corpus = None if texts and docs else generated_corpus()
-    data = {
-        "pipe": texts or next(corpus.glob("raw/*.txt")),  # type: ignore[union-attr]
-        "update": docs or corpus / "train.spacy",  # type: ignore[operator]
-    }
-    results: Dict[str, Dict[str, List[Dict[str, Any]]]] = {}
-    for task in TASKS:
-        results[task] = {peer: [] for peer in PEERS}
-        for _ in range(rounds):
-            for peer in PEERS:
-                result = run_worker(peer, task, checkpoint, data[task], n)
-                results[task][peer].append(result)
-                msg.text(f"{task:8} {peer:20} {result['words_per_second']:8.0f} words/s")
-    check_outputs(results["pipe"])
+    checkpoint = random_checkpoint(size, checkpoint) if size else checkpoint
+    examples = docs or generated_corpus() / "train.spacy"
+    data = make_texts(texts, short, n)
+    counts = {kind: count_words(some) for kind, some in data.items()}
+    cache = HERE / ".corpus" / f"converted-{size or checkpoint.parent.name}"
+    cache.mkdir(parents=True, exist_ok=True)
+    workers: Dict[str, Worker] = {}
+    results: Dict[str, Any] = {"workloads": {}}
+    try:
+        for peer in peers.split(","):
+            workers[peer] = worker = Worker(peer, checkpoint.resolve(), cache, threads)
+            if "error" in worker.loaded:
+                msg.warn(f"{peer} is left out: {worker.loaded['error']}")
+                workers.pop(peer).end()
+        results["agreement"] = check_vectors(workers, sorted(data["mixed"], key=len)[:SHORTEST])
+        for kind in only.split(","):
+            task: Dict[str, Any] = {
+                "kind": kind,
+                "texts": data.get(kind),
+                "examples": str(examples),
+            }
+            task["kind"] = "pipe" if kind in ("mixed", "short", "long") else kind
+            task["n"] = n
+            taking_part = [p for p in workers if p in ONLY.get(kind, tuple(PEERS))]
+            results["workloads"][kind] = run_rounds(
+                {p: workers[p] for p in taking_part}, task, rounds, counts.get(kind), kind
+            )
+        if "ours" in workers and "mixed" in results["workloads"]:
+            results["peak"] = share_of_peak(
+                workers["ours"], checkpoint, data["mixed"], results["workloads"]["mixed"]["ours"]
+            )
+    finally:
+        for worker in workers.values():
+            worker.end()
     table = make_table(results)
     print("\n" + table)
-    for runs in results["pipe"].values():
-        for run in runs:
-            run.pop("vectors")
     output.mkdir(parents=True, exist_ok=True)
-    srsly.write_json(output / "compare.json", results)
-    (output / "compare.md").write_text(table, encoding="utf8")
-
-
-def check_outputs(runs: Dict[str, List[Dict[str, Any]]]) -> None:
-    """Stops unless all peers made the same vectors."""
-    reference = np.array(runs["ours"][0]["vectors"])
-    for peer, results in runs.items():
-        difference = float(np.abs(np.array(results[0]["vectors"]) - reference).max())
-        if difference > TOLERANCE:
-            msg.fail(f"The vectors of {peer} differ from ours by {difference:.2g}.", exits=1)
-
-
-def make_table(results: Dict[str, Dict[str, List[Dict[str, Any]]]]) -> str:
-    """RETURNS (str): Medians and ratios in markdown."""
-    names = {"pipe": "`nlp.pipe`, encoder alone", "update": "`nlp.update`, encoder and `ner`"}
-    lines = [
-        "| | package | words/s, median (range) | ratio, median of rounds | peak memory |",
-        "|---|---|--:|--:|--:|",
+    command = [
+        "python",
+        "benchmarks/compare.py",
+        *(Path(a).name if "/" in a else a for a in sys.argv[1:]),
     ]
-    for task, runs in results.items():
-        theirs = [run["words_per_second"] for run in runs[PEERS[1]]]
-        for peer in PEERS:
-            speeds = [run["words_per_second"] for run in runs[peer]]
-            ratio = statistics.median(a / b for a, b in zip(speeds, theirs))
-            memory = max(run["peak_mb"] for run in runs[peer])
-            lines.append(
-                f"| {names[task]} | {peer} | {statistics.median(speeds):,.0f} "
-                f"({min(speeds):,.0f} to {max(speeds):,.0f}) | {ratio:.2f} | {memory:,} MB |"
-            )
+    srsly.write_json(output / f"{name}.json", {"command": " ".join(command), **results})
+    (output / f"{name}.md").write_text(table, encoding="utf8")
+
+
+def count_words(texts: Sequence[str]) -> int:
+    nlp = spacy.blank("en")
+    return sum(len(nlp.make_doc(text)) for text in texts)
+
+
+def check_vectors(workers: Dict[str, Worker], texts: List[str]) -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): How far each package's mean vectors are from ours. Those that do
+    not agree are left out."""
+    if "ours" not in workers:
+        return {}
+    task = {"kind": "vectors", "texts": texts}
+    reference = np.array(workers["ours"].ask(task)["vectors"])
+    found: Dict[str, Any] = {}
+    for peer in list(workers):
+        answer = workers[peer].ask(task)
+        if "error" in answer:
+            msg.warn(f"{peer} is left out: {answer['error']}")
+            workers.pop(peer).end()
+            continue
+        vectors = np.array(answer["vectors"])
+        cosine = (vectors * reference).sum(1) / (
+            np.linalg.norm(vectors, axis=1) * np.linalg.norm(reference, axis=1)
+        )
+        difference = float(np.abs(vectors - reference).max())
+        found[peer] = {"difference": difference, "cosine": float(cosine.min())}
+        # It leaves [CLS] and [SEP] out of what it gives.
+        by_direction = peer in REDUCED or peer == "spacy-curated-transformers"
+        agrees = cosine.min() > LIKENESS if by_direction else difference <= TOLERANCE
+        if not agrees:
+            msg.warn(f"{peer} is left out: its vectors differ by {difference:.2g} ({found[peer]})")
+            workers.pop(peer).end()
+    return found
+
+
+def run_rounds(
+    workers: Dict[str, Worker], task: Dict[str, Any], rounds: int, words: Optional[int], kind: str
+) -> Dict[str, List[Dict[str, Any]]]:
+    """RETURNS (Dict[str, List[Dict[str, Any]]]): What each package took in each round; the first
+    round, which warms up, is left out."""
+    runs: Dict[str, List[Dict[str, Any]]] = {peer: [] for peer in workers}
+    for number in range(rounds + 1):
+        for peer in list(runs):
+            answer = workers[peer].ask(task)
+            if "error" in answer:
+                msg.warn(f"{kind}: {peer} is left out: {answer['error']}")
+                del runs[peer]
+            elif number:
+                answer["words"] = answer.get("words", words)
+                answer["words_per_second"] = answer["words"] / answer["seconds"]
+                runs[peer].append(answer)
+                msg.text(f"{kind:8} {peer:28} {answer['words_per_second']:8,.0f} words/s")
+    return runs
+
+
+def share_of_peak(
+    worker: Worker, checkpoint: Path, texts: List[str], runs: List[Dict[str, Any]]
+) -> Dict[str, float]:
+    """RETURNS (Dict[str, float]): Operations a second that matrix products reach at their best, in
+    shapes of the network, and that the whole pipeline reaches."""
+    from spacy_bert import load_checkpoint
+    from spacy_bert.pretraining.flops import step_flops
+
+    loaded = load_checkpoint(checkpoint)
+    assert loaded.tokenizer is not None
+    longest = loaded.config.max_positions
+    lengths = [min(len(e.ids) + 2, longest) for e in loaded.tokenizer.encode_batch(texts)]
+    # A training step is three times a forward pass.
+    needed = step_flops(loaded.config, lengths, n_masked=0, nsp=False) / 3
+    sizes = [loaded.config.width, loaded.config.intermediate_width]
+    peak = max(worker.ask({"kind": "peak", "sizes": sizes})["flops"] for _ in range(3))
+    reached = needed / statistics.median(run["seconds"] for run in runs)
+    return {"peak": peak, "reached": reached, "share": reached / peak}
+
+
+def make_table(results: Dict[str, Any]) -> str:
+    """RETURNS (str): Medians and ratios in markdown."""
+    lines = ["| | package | words/s, median (range) | against ours | peak memory |"]
+    lines.append("|---|---|--:|--:|--:|")
+    for kind, runs in results["workloads"].items():
+        ours = [run["seconds"] for run in runs.get("ours", [])]
+        for peer, measured in runs.items():
+            speeds = [run["words_per_second"] for run in measured]
+            ratio = "-"
+            if ours:
+                # Ratio of runs that followed one another, then the median of the rounds.
+                paired = [a / run["seconds"] for a, run in zip(ours, measured)]
+                ratio = f"{statistics.median(paired):.2f}"
+            memory = max(run["peak_mb"] for run in measured)
+            speed = f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"
+            if kind == "latency":
+                each = np.concatenate([run["each"] for run in measured]) * 1000
+                speed = f"p50 {np.median(each):.1f} ms, p99 {np.quantile(each, 0.99):.1f} ms"
+            lines.append(f"| {WORKLOADS[kind]} | {peer} | {speed} | {ratio} | {memory:,} MB |")
+    peak = results.get("peak")
+    if peak:
+        lines += [
+            "",
+            f"Of the {peak['peak'] / 1e9:,.0f} GFLOP/s that 32-bit products of these shapes reach by "
+            f"themselves, `nlp.pipe` reaches {peak['reached'] / 1e9:,.0f} ({peak['share']:.0%}) on "
+            f"the paragraphs.",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,173 +1,98 @@
-"""One measurement of one package, in the environment it is run in. Prints a line of JSON.
+"""A package under measurement, in an environment of its own: it loads once, then answers tasks.
 
-python benchmarks/worker.py PEER TASK CHECKPOINT DATA [N]
+python benchmarks/worker.py PEER CHECKPOINT CACHE
 
-TASK "pipe": words per second of nlp.pipe with the encoder alone, over N lines of text.
-TASK "update": words per second of nlp.update with encoder and stock `ner`, over N Docs of a .spacy
-file in batches of 1,000 words, stepping as `spacy train` does.
+Reads a task a line from standard input, as JSON, and writes a line of JSON: what it measured.
 """
 
+import contextlib
 import json
 import os
-import resource
+import re
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Dict
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Threads that wait should sleep: a spinning one slows whatever else the machine does.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-import numpy as np
-import spacy
-import torch
-from spacy.language import Language
-from spacy.tokens import Doc, DocBin
-from spacy.training import Example
-from thinc.api import Adam, Config
-
-BATCH_WORDS = 1000
-RATE = 5e-5
-
-TRF = """
-[components.transformer]
-factory = "transformer"
-[components.transformer.model]
-@architectures = "spacy-transformers.TransformerModel.v3"
-name = "{checkpoint}"
-tokenizer_config = {{"use_fast": true}}
-[components.transformer.model.get_spans]
-@span_getters = "spacy-transformers.strided_spans.v1"
-window = 128
-stride = 96
-"""
-TRF_LISTENER = """
-@architectures = "spacy-transformers.TransformerListener.v1"
-grad_factor = 1.0
-pooling = {{"@layers": "reduce_mean.v1"}}
-"""
-OURS_LISTENER = """
-@architectures = "spacy-bert.BertListener.v1"
-width = {width}
-"""
-NER = """
-[components.ner]
-factory = "ner"
-[components.ner.model]
-@architectures = "spacy.TransitionBasedParser.v2"
-state_type = "ner"
-extra_state_tokens = false
-hidden_width = 64
-maxout_pieces = 2
-use_upper = false
-nO = null
-[components.ner.model.tok2vec]
-"""
+os.environ.setdefault("THREADS", "2")
 
 
-def encoder_pipeline(peer: str, checkpoint: str) -> Language:
-    """RETURNS (Language): A pipeline with nothing but the encoder."""
-    if peer == "ours":
-        import spacy_bert
-
-        return spacy_bert.from_checkpoint(checkpoint)
-    nlp = spacy.blank("en")
-    config = Config().from_str("[components]" + TRF.format(checkpoint=checkpoint))
-    settings = config["components"]["transformer"]
-    nlp.add_pipe(settings.pop("factory"), config=settings)
-    nlp.initialize()
-    return nlp
+def reset_peak() -> None:
+    with contextlib.suppress(OSError):  # not on Linux: the peak is that of the whole run
+        Path("/proc/self/clear_refs").write_text("5")
 
 
-def ner_pipeline(peer: str, checkpoint: str) -> Language:
-    """RETURNS (Language): Encoder and stock `ner`, without weights yet."""
-    head = '[nlp]\nlang = "en"\npipeline = {pipeline}\n[components]\n'
-    if peer == "ours":
-        from spacy_bert.encoder import read_config
-        from spacy_bert.pipeline.assemble import bert_settings
-
-        sizes = read_config(Path(checkpoint) / "config.json")
-        text = (
-            head.format(pipeline='["bert", "ner"]') + NER + OURS_LISTENER.format(width=sizes.width)
-        )
-        config = Config().from_str(text)
-        config["components"]["bert"] = {
-            "factory": "bert",
-            "model": {**bert_settings(sizes), "mixed_precision": "auto"},
-        }
-        config["initialize"] = {"components": {"bert": {"checkpoint": checkpoint}}}
-    else:
-        text = head.format(pipeline='["transformer", "ner"]')
-        text += TRF.format(checkpoint=checkpoint) + NER + TRF_LISTENER.format()
-        config = Config().from_str(text)
-    return spacy.util.load_model_from_config(config, auto_fill=True)
+def peak_mb() -> int:
+    """RETURNS (int): The largest resident memory since `reset_peak`, in MB."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) // 1024 if found else 0
 
 
-def mean_vectors(peer: str, docs: List[Doc]) -> np.ndarray:
-    """RETURNS (np.ndarray): Mean over the pieces of each Doc, for checking that outputs agree."""
-    if peer == "ours":
-        return np.stack([doc._.bert.pooled("mean") for doc in docs])
-    rows = []
-    for doc in docs:
-        data = doc._.trf_data
-        mask = data.wordpieces.attention_mask.astype(bool)
-        rows.append(data.model_output.last_hidden_state[mask].mean(axis=0))
-    return np.stack(rows)
-
-
-def measure_pipe(peer: str, checkpoint: str, data: str, n: int) -> Dict[str, Any]:
-    lines = Path(data).read_text(encoding="utf8").splitlines()
-    texts = [line.strip() for line in lines if line.strip()][:n]
-    nlp = encoder_pipeline(peer, checkpoint)
-    shortest = sorted(texts, key=len)[:8]
-    vectors = mean_vectors(peer, list(nlp.pipe(shortest)))
-    seconds, words = timed(lambda: sum(len(doc) for doc in nlp.pipe(texts, batch_size=64)))
-    return {"words": words, "seconds": seconds, "vectors": vectors.tolist()}
-
-
-def measure_update(peer: str, checkpoint: str, data: str, n: int) -> Dict[str, Any]:
-    nlp = ner_pipeline(peer, checkpoint)
-    golds = list(DocBin().from_disk(data).get_docs(nlp.vocab))[:n]
-    examples = [Example(bare_copy(gold), gold) for gold in golds]
-    nlp.initialize(lambda: examples)
-    optimizer: Any = Adam(RATE)
-    if peer == "ours":
-        from spacy_bert.layers.optimizer import AdamW
-
-        optimizer = AdamW(RATE)
-    batches = list(spacy.training.batchers.minibatch_by_words(examples, BATCH_WORDS))
-
-    def epoch() -> int:
-        for batch in batches:
-            nlp.update(batch, sgd=False, drop=0.1)  # type: ignore[arg-type]
-            for _, pipe in nlp.pipeline:
-                pipe.finish_update(optimizer)  # type: ignore[attr-defined]
-        return sum(len(gold) for gold in golds)
-
-    seconds, words = timed(epoch)
-    return {"words": words, "seconds": seconds}
-
-
-def bare_copy(doc: Doc) -> Doc:
-    spaces = [bool(token.whitespace_) for token in doc]
-    return Doc(doc.vocab, words=[token.text for token in doc], spaces=spaces)
-
-
-def timed(run: Callable[[], int]) -> Tuple[float, int]:
-    """Runs once to warm up, once for the clock."""
-    run()
+def answer(peer: Any, task: Dict[str, Any]) -> Dict[str, Any]:
+    """peer (Any): The package. task (Dict[str, Any]): What to do.
+    RETURNS (Dict[str, Any]): Seconds, and what else there is to say."""
+    kind = task["kind"]
+    if kind == "vectors":
+        return {"vectors": peer.vectors(task["texts"]).tolist()}
+    if kind == "peak":
+        return {"flops": matrix_peak(*task["sizes"])}
+    reset_peak()
     start = time.perf_counter()
-    words = run()
-    return time.perf_counter() - start, words
+    result: Dict[str, Any] = {}
+    if kind == "pipe":
+        peer.pipe(task["texts"])
+    elif kind == "latency":
+        result["each"] = []
+        for text in task["texts"]:
+            before = time.perf_counter()
+            peer.one(text)
+            result["each"].append(time.perf_counter() - before)
+    elif kind == "joint":
+        peer.joint(task["texts"], task["examples"])
+    elif kind == "update":
+        result["words"] = peer.update(task["examples"], task["n"])
+    return {**result, "seconds": time.perf_counter() - start, "peak_mb": peak_mb()}
+
+
+def matrix_peak(width: int, inner: int) -> float:
+    """RETURNS (float): Operations a second of the products of a layer, at their best."""
+    import torch
+
+    best = 0.0
+    with torch.inference_mode():
+        for n_in, n_out in ((width, 3 * width), (width, width), (width, inner), (inner, width)):
+            rows, weight = torch.randn(2048, n_in), torch.randn(n_out, n_in)
+            for _ in range(8):
+                start = time.perf_counter()
+                torch.nn.functional.linear(rows, weight)
+                seconds = time.perf_counter() - start
+                best = max(best, 2.0 * 2048 * n_in * n_out / seconds)
+    return best
+
+
+def main() -> None:
+    name, checkpoint, cache = sys.argv[1:4]
+    # What the packages print must not get between the answers.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    from peers import PEERS, make_peer
+
+    if PEERS[name][1] != "openvino":
+        import torch
+
+        torch.set_num_threads(int(os.environ["THREADS"]))
+    start = time.perf_counter()
+    peer = make_peer(name, checkpoint, cache)
+    print(json.dumps({"loaded": time.perf_counter() - start}), file=answers, flush=True)
+    for line in sys.stdin:
+        try:
+            result = answer(peer, json.loads(line))
+        except Exception as error:  # the others are measured all the same
+            result = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(result), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    peer, task, checkpoint, data = sys.argv[1:5]
-    n = int(sys.argv[5]) if len(sys.argv) > 5 else 300
-    torch.set_num_threads(int(os.environ.get("THREADS", "2")))
-    measure = {"pipe": measure_pipe, "update": measure_update}[task]
-    result = measure(peer, checkpoint, data, n)
-    result["words_per_second"] = result["words"] / result["seconds"]
-    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps(result))
+    main()
