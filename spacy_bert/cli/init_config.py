@@ -34,7 +34,7 @@ def init_config(
     The config is complete, explained by comments, and ready for `spacy train OUTPUT
     --paths.train TRAIN.spacy --paths.dev DEV.spacy`. Sizes are read from the checkpoint.
 
-    Pipes: ner, bert_ner, textcat, textcat_multilabel, text_regressor, tagger, morphologizer,
+    Pipes: ner, bert_ner, textcat, textcat_multilabel, text_regressor, span_qa, tagger, morphologizer,
     parser, senter, trainable_lemmatizer, spancat, spancat_singlelabel, span_finder; and segments,
     which makes the others read pairs of texts.
     """

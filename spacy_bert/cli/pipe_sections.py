@@ -4,7 +4,7 @@ To offer another pipe in `init-config`, add its sections to `HEADS`.
 """
 
 from string import Template
-from typing import Dict
+from typing import Dict, NamedTuple
 
 
 class Sections(Template):
@@ -12,6 +12,64 @@ class Sections(Template):
 
     delimiter = "%"
 
+
+class Source(NamedTuple):
+    """Where annotated texts come from.
+
+    comment (str): What the paths in the config are.
+    ending (str): How such files are called.
+    sections (str): The two corpora.
+    """
+
+    comment: str
+    ending: str
+    sections: str
+
+
+DOCS = Source(
+    "Annotated texts in spaCy's binary form: `python -m spacy convert`, or DocBin.to_disk in Python.",
+    "spacy",
+    """\
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+# true: train on single sentences, with the tokens as annotated instead of the tokenizer's.
+gold_preproc = false
+# Above 0: texts of more tokens are cut into sentences, or left out. There is no need for it: the
+# encoder reads texts of any length, in windows.
+max_length = 0
+# Above 0: how many texts to read.
+limit = 0
+augmenter = null
+
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.dev}
+gold_preproc = false
+max_length = 0
+limit = 0
+augmenter = null
+""",
+)
+QUESTIONS = Source(
+    "Questions in the JSON of SQuAD 1.1 or 2.0, .json or .json.gz.",
+    "json",
+    """\
+[corpora.train]
+@readers = "spacy-bert.SquadCorpus.v1"
+path = ${paths.train}
+# Above 0: how many questions to read.
+limit = 0
+# What to do about answers that are not in the text where they should be: "warn" leaves them out, "error".
+misplaced = "warn"
+
+[corpora.dev]
+@readers = "spacy-bert.SquadCorpus.v1"
+path = ${paths.dev}
+limit = 0
+misplaced = "warn"
+""",
+)
 
 # Finds the two texts of a pair before anything else reads the text.
 SEGMENTS = """\
@@ -39,6 +97,15 @@ width = ${components.bert.model.width}
 # What stands for a text: "pooler", "cls", "mean" or "max".
 # %pooling here: %reason.
 pooling = %pooling
+upstream = "bert"
+grad_factor = 1.0
+"""
+
+# The end of a head that reads a vector for each piece of each window.
+PIECES = """
+[components.%pipe.model.tok2vec]
+@architectures = "spacy-bert.BertPieceListener.v1"
+width = ${components.bert.model.width}
 upstream = "bert"
 grad_factor = 1.0
 """
@@ -234,6 +301,22 @@ factory = "%pipe"
 dropout = 0.1
 """
 
+SPAN_QA = """\
+# Answers to questions. Reads pairs of a question and a text; learns from doc.spans["answers"].
+[components.%pipe]
+factory = "%pipe"
+# How many answers to name, and the longest one in pieces.
+n_best = 20
+max_answer_pieces = 30
+# By how much the score of "no answer" has to be better than that of the best answer to be given;
+# `evaluate-qa --tune` finds the best value. null: always give an answer, as SQuAD 1.1 has it.
+null_threshold = 0.0
+
+[components.%pipe.model]
+@architectures = "spacy-bert.BertSpanQA.v1"
+dropout = 0.1
+"""
+
 # Factory -> its sections, for everything that learns on the shared encoder's vectors.
 HEADS: Dict[str, str] = {
     "ner": NER + TOKENS,
@@ -241,6 +324,7 @@ HEADS: Dict[str, str] = {
     "textcat": TEXTCAT + POOLED,
     "textcat_multilabel": TEXTCAT_MULTI + POOLED,
     "text_regressor": REGRESSOR + POOLED,
+    "span_qa": SPAN_QA + PIECES,
     "tagger": TAG + TAGGER + TOKENS,
     "morphologizer": MORPH + TAGGER + TOKENS,
     "parser": PARSER + TOKENS,

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from contextlib import contextmanager
-from typing import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Callable, Iterator, Tuple
 
 # Seconds between the lines of a log.
 EVERY = 30.0
@@ -46,3 +46,55 @@ class _Lines:
             file=sys.stderr,
             flush=True,
         )
+
+
+@contextmanager
+def steps_done(total: int, label: str, *, unit: str = "step") -> Iterator[Callable[[int], None]]:
+    """Show how many steps have been taken, of a training or of anything else.
+
+    total (int): How many there will be.
+    label (str): What is being done.
+    unit (str): What a step is.
+    YIELDS (Callable[[int], None]): Takes a number of steps each time that some were taken.
+    """
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True) as bar:
+            yield lambda n_steps: bar.update(n_steps) and None
+        return
+    done, started = 0, time.monotonic()
+    shown = started
+
+    def advance(n_steps: int) -> None:
+        nonlocal done, shown
+        done += n_steps
+        now = time.monotonic()
+        if now - shown >= EVERY or done == total:
+            shown = now
+            rate = done / max(now - started, 1e-9)
+            left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate))
+            print(
+                f"{label}: {done:,} of {total:,} {unit}s, {rate:.2f} {unit}s/s, {left} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    yield advance
+
+
+def StepsLogger(total: int, label: str = "training") -> Callable[..., Tuple[Callable, Callable]]:
+    """A logger of `spacy train` that shows how many steps have been taken, and no scores
+    (`spacy-bert.StepsLogger.v1`).
+
+    total (int): How many steps there will be.
+    label (str): What is being trained.
+    RETURNS (Callable): What `[training.logger]` is to be.
+    """
+
+    def setup(nlp: Any, stdout: Any = None, stderr: Any = None) -> Tuple[Callable, Callable]:
+        stack = ExitStack()
+        advance = stack.enter_context(steps_done(total, label))
+        return lambda info: advance(1), stack.close
+
+    return setup

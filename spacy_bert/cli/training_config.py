@@ -5,7 +5,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
-from .pipe_sections import HEADS, SEGMENTS, Sections
+from .pipe_sections import DOCS, HEADS, QUESTIONS, SEGMENTS, Sections
 
 if TYPE_CHECKING:
     from ..encoder import BertConfig
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 TEMPLATE = """\
 # Training config for spaCy: %{pipes} on a BERT of %{depth} layers, width %{width}.
 #
-#   python -m spacy train %{file} --paths.train train.spacy --paths.dev dev.spacy%{gpu_option} --output training
+#   python -m spacy train %{file} --paths.train train.%{ending} --paths.dev dev.%{ending}%{gpu_option} --output training
 #
 # Change settings here or, for one run, on the command line: --training.eval_frequency 50
 
 [paths]
-# Annotated texts in spaCy's binary form: `python -m spacy convert`, or DocBin.to_disk in Python.
+# %{data}
 train = null
 dev = null
 # The BERT to start from: a folder in HuggingFace's format, or the id of one on its hub. It is
@@ -67,26 +67,7 @@ inference = "fp32"
 %{heads}
 [corpora]
 
-[corpora.train]
-@readers = "spacy.Corpus.v1"
-path = ${paths.train}
-# true: train on single sentences, with the tokens as annotated instead of the tokenizer's.
-gold_preproc = false
-# Above 0: texts of more tokens are cut into sentences, or left out. There is no need for it: the
-# encoder reads texts of any length, in windows.
-max_length = 0
-# Above 0: how many texts to read.
-limit = 0
-augmenter = null
-
-[corpora.dev]
-@readers = "spacy.Corpus.v1"
-path = ${paths.dev}
-gold_preproc = false
-max_length = 0
-limit = 0
-augmenter = null
-
+%{corpora}
 [training]
 train_corpus = "corpora.train"
 dev_corpus = "corpora.dev"
@@ -237,7 +218,10 @@ def training_config(
     annotating = [pipe for pipe in pipes if pipe == "segments"]
     rate, rate_reason = next(row[1:] for row in RATES if config.width >= row[0])
     defaults = get_lang_class(lang).default_config
-    on_texts = all(head.startswith("text") for head in heads)
+    on_texts = all(head.startswith("text") or head == "span_qa" for head in heads)
+    # Answers have files of their own, and windows as the paper has them.
+    source = QUESTIONS if heads == ["span_qa"] else DOCS
+    windows = (384, 128) if heads == ["span_qa"] else None
     heads_scale, layer_decay = HEADS_ON_TEXTS if on_texts else HEADS_ON_TOKENS
     pinned = f"revision = {_value(revision)}\n" if revision else ""
     blanks = {
@@ -253,7 +237,10 @@ def training_config(
         "tokenizer": _keys(defaults["nlp"]["tokenizer"]),
         "initialize_tokenizer": _value(defaults["initialize"]["tokenizer"]),
         "segments": f"{SEGMENTS}\n" if annotating else "",
-        "bert": _bert_section(config),
+        "bert": _bert_section(config, windows),
+        "data": source.comment,
+        "ending": source.ending,
+        "corpora": source.sections,
         "heads": "\n".join(_head_sections(pipe, pooling) for pipe in heads),
         "annotating": _value(annotating),
         "heads_scale": heads_scale,
@@ -296,8 +283,9 @@ def check_pipes(pipes: Sequence[str]) -> List[str]:
     return ["segments", *heads] if "segments" in pipes else heads
 
 
-def _bert_section(config: "BertConfig") -> str:
-    """The settings of the encoder, under their comments."""
+def _bert_section(config: "BertConfig", windows: Optional[Tuple[int, int]]) -> str:
+    """The settings of the encoder, under their comments. Length and stride of windows, if they are
+    not to be as long as can be."""
     from ..pipeline.assemble import bert_settings
 
     settings: Dict[str, Any] = {
@@ -306,6 +294,9 @@ def _bert_section(config: "BertConfig") -> str:
         "mixed_precision": "auto",
         "gradient_checkpointing": False,
     }
+    if windows:
+        settings["window"] = min(windows[0], config.max_positions)
+        settings["stride"] = min(windows[1], settings["window"] - 2)
     lines = []
     for key, value in settings.items():
         lines += [f"# {line}" for line in BERT_COMMENTS.get(key, "").splitlines()]

@@ -197,6 +197,23 @@ def best_threshold(
     return best / len(scores), threshold
 
 
+def tuned_threshold(
+    gold: Gold, predictions: Mapping[str, str], null_odds: Mapping[str, float]
+) -> float:
+    """The threshold for "no answer" with which F1 is best, to be applied.
+
+    gold (Gold): The annotated answers.
+    predictions (Mapping[str, str]): Answers by question id, given or not.
+    null_odds (Mapping[str, float]): How likely there is no answer.
+    RETURNS (float): "No answer" is best given where the odds are above it. Unlike the official
+        0.0, below all odds if it is best to answer nothing.
+    """
+    scores = score_answers(gold, predictions).f1
+    best, threshold = best_threshold(gold, predictions, scores, null_odds)
+    n_without = sum(not texts for texts in gold.values())
+    return min(null_odds.values()) - 1.0 if best * len(scores) == n_without else threshold
+
+
 def _check(gold: Gold, predictions: Mapping[str, str]) -> None:
     if not gold:
         raise ValueError("There are no questions to score.")

@@ -125,7 +125,8 @@ class SquadCorpus:
     Each question is a pair of it and its context. Annotated answers are in `doc.spans["answers"]` of
     the reference, an empty group if there is none; the question's id is in `doc.user_data["id"]`.
 
-    path (Union[str, Path]): A JSON file of SQuAD 1.1 or 2.0, .json or .json.gz.
+    path (Union[str, Path, None]): A JSON file of SQuAD 1.1 or 2.0, .json or .json.gz. A config may leave
+        it open until something is read.
     limit (int): Above 0: how many questions to read.
     misplaced (str): What to do about answers that are not in the context where they should be,
         apart from blank around them: "warn" to leave such answers out, and questions that have no other
@@ -133,14 +134,16 @@ class SquadCorpus:
     RAISES: ValueError if a setting is none.
     """
 
-    def __init__(self, path: Union[str, Path], *, limit: int = 0, misplaced: str = "warn") -> None:
+    def __init__(
+        self, path: Union[str, Path, None], *, limit: int = 0, misplaced: str = "warn"
+    ) -> None:
         if misplaced not in MISPLACED:
             raise ValueError(
                 f"misplaced is {misplaced!r}, but it must be one of {', '.join(MISPLACED)}."
             )
         if limit < 0:
             raise ValueError(f"limit is {limit}, but it must be 0 (no limit) or more.")
-        self.path = Path(path)
+        self.path = None if path is None else Path(path)
         self.limit = limit
         self.misplaced = misplaced
 
@@ -148,6 +151,11 @@ class SquadCorpus:
         """nlp (Language): The pipeline.
         YIELDS (Example): One a question, in order; shuffling is left to spaCy.
         RAISES: OSError or ValueError if the file cannot be read; see read_squad."""
+        if self.path is None:
+            raise ValueError(
+                "There is no file of questions to read: the path of a spacy-bert.SquadCorpus.v1 is null. "
+                "Name one in the config, or as --paths.train and --paths.dev."
+            )
         questions = read_squad(self.path)
         n_lost, first = 0, ""
         for question in questions[: self.limit] if self.limit else questions:

@@ -19,6 +19,13 @@ from spacy_bert.models.encoder import Bert
 
 EVERY_PIPE = ",".join(["segments", *HEADS])
 
+# Ready config -> its pipes, where they are not one of the same name.
+READY = {
+    "joint": ["ner", "textcat"],
+    "pair": ["segments", "textcat"],
+    "span_qa": ["segments", "span_qa"],
+}
+
 # What spaCy adds to the config on its own, and nobody needs to see.
 FILLED_IN = {"paths.vectors", "paths.init_tok2vec", "pretraining"}
 
@@ -270,11 +277,11 @@ def test_refuses_in_one_message(run, tiny_checkpoint, tmp_path, change, expected
 def test_ready_configs_are_what_init_config_writes():
     """Catches a change of init-config that configs/ do not follow. Comments may differ."""
     folder = Path(__file__).parents[2] / "configs"
-    for name in ("ner", "bert_ner", "textcat", "joint", "pair"):
+    for name in ("ner", "bert_ner", "textcat", "joint", "pair", "span_qa"):
         ready = load_config(folder / f"{name}.cfg", interpolate=False)
         text = training_config(
             BertConfig(),
-            {"joint": ["ner", "textcat"], "pair": ["segments", "textcat"]}.get(name, [name]),
+            READY.get(name, [name]),
             checkpoint=ready["paths"]["checkpoint"],
             pooling=Pooling("pooler", ""),
         )
@@ -283,6 +290,18 @@ def test_ready_configs_are_what_init_config_writes():
             f"--checkpoint {ready['paths']['checkpoint']} --pipeline {','.join(ready['nlp']['pipeline'])}"
         )
         load_model_from_config(ready, auto_fill=True)
+
+
+def test_questions(write):
+    """Catches spaCy's reader of Docs in the config of a pipeline that learns from SQuAD's JSON, or
+    windows that are not the paper's; and the other way round beside other pipes."""
+    config = load_config(write("segments,span_qa"))
+    assert config["corpora"]["dev"]["@readers"] == "spacy-bert.SquadCorpus.v1"
+    model = config["components"]["bert"]["model"]
+    assert (model["window"], model["stride"]) == (64, 62)  # as many as the tiny BERT has positions
+    assert config["nlp"]["pipeline"] == ["segments", "bert", "span_qa"]
+    config = load_config(write("segments,span_qa,ner", name="both.cfg"))
+    assert config["corpora"]["dev"]["@readers"] == "spacy.Corpus.v1"
 
 
 def test_help_lists_every_pipe(run):

@@ -59,8 +59,9 @@ def test_all_pipes_train_together(write, train_pipeline, corpus, tiny_checkpoint
         "components.parser.min_action_freq": 1,
         "components.trainable_lemmatizer.min_tree_freq": 1,
     }
-    nlp = train_pipeline(write(",".join(HEADS)), corpus, overrides)
-    assert nlp.get_pipe("bert").listening_components == list(HEADS)
+    pipes = [pipe for pipe in HEADS if pipe != "span_qa"]  # it learns from pairs only
+    nlp = train_pipeline(write(",".join(pipes)), corpus, overrides)
+    assert nlp.get_pipe("bert").listening_components == pipes
     doc = nlp("Alice works in Berlin.")
     for name in ("TAG", "DEP", "LEMMA", "MORPH", "SENT_START", "ENT_IOB"):
         assert doc.has_annotation(name), name

@@ -107,6 +107,12 @@ def test_limit(write):
         SquadCorpus("x.json", limit=-1)
 
 
+def test_no_path():
+    """Catches a config without paths that cannot be resolved, or that reads nothing in silence."""
+    with pytest.raises(ValueError, match="the path of .* is null.*--paths.train"):
+        next(iter(SquadCorpus(None)(nlp)))
+
+
 def changed(**changes):
     data = copy.deepcopy(DATA)
     question = data["data"][0]["paragraphs"][0]["qas"][0]

@@ -1,0 +1,165 @@
+"""`evaluate-qa`: answer the questions of a file in SQuAD's format, and score the answers."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+import typer
+
+from .init_config import check_output, write
+from .progress import steps_done
+from .saved_pipeline import is_pipeline
+from .show import table
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from ..readers.squad import Question
+
+
+def evaluate_qa(
+    pipeline: Path = typer.Argument(
+        ..., metavar="PIPELINE", help="Folder of a saved pipeline with a span_qa."
+    ),
+    data: Path = typer.Argument(
+        ..., metavar="DATA", help="Questions in the format of SQuAD 1.1 or 2.0, .json or .json.gz."
+    ),
+    output: Path = typer.Option(
+        ..., "--output", "-o", help="Where to write the predictions: JSON, id -> text."
+    ),
+    tune: bool = typer.Option(
+        False,
+        "--tune",
+        help='Set the threshold for "no answer" to the best for F1, in PIPELINE too.',
+    ),
+    limit: int = typer.Option(0, "--limit", min=0, help="Above 0: how many questions to answer."),
+    batch_size: int = typer.Option(64, "--batch-size", min=1, help="Questions to buffer."),
+    force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT if it exists."),
+) -> None:
+    """
+    Answer the questions of a file in SQuAD's format, and score the answers by the official rules.
+
+    If any of the questions has no answer, the rules are those of SQuAD 2.0: the prediction is "" where
+    the null odds are above the pipeline's null_threshold, and the odds are written to a second
+    file, OUTPUT with .null_odds.json at its end. "best_..." are the scores that the best thresholds
+    would give. Otherwise they are those of SQuAD 1.1, and every question gets an answer.
+    """
+    odds_file = output.with_name(f"{output.stem}.null_odds.json")
+    for path in (output, odds_file):
+        check_output(path, force=force)
+
+    from ..evaluation.squad import evaluate_v1, evaluate_v2, tuned_threshold
+    from ..readers.squad import read_squad
+
+    nlp, pipe = open_qa(pipeline)
+    questions = read_squad(data)
+    questions = questions[:limit] if limit else questions
+    gold = {question.id: [text for text, _ in question.answers] for question in questions}
+    is_v2 = not all(gold.values())
+    if tune and not is_v2:
+        raise ValueError(
+            f'All questions of {data} have an answer, so there is no threshold for "no answer" to tune. '
+            f"Give questions without answers too, as those of SQuAD 2.0."
+        )
+    texts, odds = answer(nlp, questions, batch_size=batch_size)
+    if not is_v2:
+        write_json(output, texts)
+        show(evaluate_v1(gold, texts), f"Scores by the rules of SQuAD 1.1. Wrote {output}.")
+        return
+    threshold = tuned_threshold(gold, texts, odds) if tune else pipe.null_threshold
+    given = {
+        name: text if threshold is None or odds[name] <= threshold else ""
+        for name, text in texts.items()
+    }
+    write_json(output, given)
+    write_json(odds_file, odds)
+    scores = evaluate_v2(gold, given)
+    best = evaluate_v2(gold, texts, null_odds=odds)
+    scores.update({key: value for key, value in best.items() if key.startswith("best_")})
+    done = f"Scores by the rules of SQuAD 2.0, null_threshold {threshold}. Wrote {output} and {odds_file}."
+    if tune:
+        save_threshold(nlp, pipe, pipeline, threshold)
+        done += f" Set null_threshold in {pipeline}."
+    show(scores, done)
+
+
+def open_qa(path: Path) -> "Tuple[Language, Any]":
+    """path (Path): Folder of a saved pipeline.
+    RETURNS (Tuple[Language, SpanQA]): It, and its component that answers.
+    RAISES: OSError or ValueError if it is no pipeline, or has no such component, or several."""
+    import spacy
+
+    from ..pipeline.span_qa import SpanQA
+
+    if not is_pipeline(path):
+        raise ValueError(
+            f"{path} is no saved pipeline (there is no meta.json and config.cfg in it). Train one: "
+            f"`python -m spacy_bert init-config` with --pipeline span_qa, then `spacy train`."
+        )
+    nlp = spacy.load(path)
+    pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SpanQA)]
+    if len(pipes) != 1:
+        raise ValueError(
+            f"The pipeline {path} has {len(pipes)} components that answer questions (span_qa), but one "
+            f"was expected. It has {', '.join(nlp.pipe_names) or 'none at all'}."
+        )
+    return nlp, pipes[0]
+
+
+def answer(
+    nlp: "Language", questions: "List[Question]", *, batch_size: int
+) -> Tuple[Dict[str, str], Dict[str, float]]:
+    """Answer questions, whatever the threshold.
+
+    nlp (Language): The pipeline.
+    questions (List[Question]): The questions.
+    batch_size (int): How many to buffer.
+    RETURNS (Tuple[Dict[str, str], Dict[str, float]]): By id the best answer ("" where there is nothing
+        to choose from), and the null odds.
+    """
+    from ..answers import candidates, facts_of
+    from ..segments import make_pair
+
+    texts: Dict[str, str] = {}
+    odds: Dict[str, float] = {}
+    asked = ((make_pair(nlp, q.question, q.context), q.id) for q in questions)
+    with steps_done(len(questions), "questions", unit="question") as advance:
+        for doc, name in nlp.pipe(asked, as_tuples=True, batch_size=batch_size):
+            found = candidates(doc)
+            texts[name] = found[0].text if found else ""
+            # Without any context there is certainly no answer, and JSON knows no infinity.
+            value = facts_of(doc)["null_odds"]
+            odds[name] = 1e9 if value is None else value
+            advance(1)
+    return texts, odds
+
+
+def save_threshold(nlp: "Language", pipe: Any, folder: Path, threshold: float) -> None:
+    """Set the threshold of a saved pipeline, in its config. In place.
+
+    nlp (Language): The pipeline.
+    pipe (SpanQA): Its component.
+    folder (Path): Where it is saved.
+    threshold (float): The threshold.
+    """
+    nlp.get_pipe_config(pipe.name)["null_threshold"] = threshold
+    write(folder / "config.cfg", nlp.config.to_str())
+    cfg = {key: value for key, value in pipe.cfg.items() if key != "null_threshold"}
+    write(folder / pipe.name / "cfg", json.dumps(cfg, indent=2))
+
+
+def write_json(path: Path, values: Dict[str, Any]) -> None:
+    """path (Path): The file, written at once.
+    values (Dict[str, Any]): What it is to hold."""
+    write(path, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
+
+
+def show(scores: Dict[str, float], done: str) -> None:
+    """scores (Dict[str, float]): Scores by name.
+    done (str): What to say below them."""
+    rows: List[Tuple[str, str]] = [
+        (name, f"{value:,}" if isinstance(value, int) else f"{value:8.3f}")
+        for name, value in scores.items()
+    ]
+    typer.echo(table(rows, ("score", "value")))
+    typer.echo(done)

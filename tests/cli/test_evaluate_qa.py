@@ -1,0 +1,135 @@
+"""`evaluate-qa`: predictions, odds and scores of a file of questions; and configs that train on such files."""
+
+import json
+
+import pytest
+import spacy
+from spacy.util import load_config
+
+from spacy_bert import make_pair
+from spacy_bert.answers import answers_of, candidates, facts_of
+from spacy_bert.evaluation.squad import evaluate_v2
+from tests.pipeline.questions import make_qa, questions, train
+
+
+def squad_of(asked):
+    """Questions, contexts and answers -> JSON as of SQuAD."""
+    paragraphs = [
+        {
+            "context": context,
+            "qas": [
+                {
+                    "id": f"q{i}",
+                    "question": question,
+                    "answers": [{"text": answer, "answer_start": context.index(answer)}] if answer else [],
+                }
+            ],
+        }
+        for i, (question, context, answer) in enumerate(asked)
+    ]  # fmt: skip
+    return {"version": "v2.0", "data": [{"title": "toy", "paragraphs": paragraphs}]}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_checkpoint, tmp_path_factory):
+    """The folder of a pipeline that answers toy questions. Not to be written to."""
+    folder = tmp_path_factory.mktemp("qa") / "pipeline"
+    train(make_qa(tiny_checkpoint), steps=6).to_disk(folder)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(squad_of(questions())))
+    return path
+
+
+def test_questions_without_answers(run, trained, data, tmp_path):
+    """Catches predictions that are not the component's, a threshold that is not applied, odds with
+    another sign, and scores of something else."""
+    result = run("evaluate-qa", trained, data, "--output", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    predictions = json.loads((tmp_path / "out.json").read_text())
+    odds = json.loads((tmp_path / "out.null_odds.json").read_text())
+    nlp = spacy.load(trained)
+    gold, raw = {}, {}
+    for i, (question, context, answer) in enumerate(questions()):
+        doc = nlp(make_pair(nlp, question, context))
+        name = f"q{i}"
+        assert predictions[name] == next((a.text for a in answers_of(doc)), "")
+        assert odds[name] == pytest.approx(facts_of(doc)["null_odds"], abs=1e-3)
+        gold[name], raw[name] = [answer] if answer else [], candidates(doc)[0].text
+    scores = {**evaluate_v2(gold, raw, null_odds=odds), **evaluate_v2(gold, predictions)}
+    shown = dict(line.split()[:2] for line in result.stdout.splitlines() if line.count(" ") and line[0] in "efHNbt")  # fmt: skip
+    for name, value in scores.items():
+        assert float(shown[name]) == pytest.approx(value, abs=1e-3), name
+    assert "SQuAD 2.0" in result.stdout and str(tmp_path / "out.json") in result.stdout
+
+
+def test_questions_with_answers(run, trained, tmp_path):
+    """Catches "no answer" to a question of SQuAD 1.1, and a file of odds that says nothing."""
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(squad_of([q for q in questions() if q[2]])))
+    nlp = spacy.load(trained)
+    nlp.get_pipe("span_qa").null_threshold = -1000.0
+    nlp.to_disk(tmp_path / "silent")
+    result = run("evaluate-qa", tmp_path / "silent", path, "-o", tmp_path / "out.json")
+    assert result.exit_code == 0 and "SQuAD 1.1" in result.stdout and "exact_match" in result.stdout
+    assert all(json.loads((tmp_path / "out.json").read_text()).values())
+    assert not (tmp_path / "out.null_odds.json").exists()
+    result = run("evaluate-qa", trained, path, "-o", tmp_path / "b.json", "--tune")
+    assert result.exit_code == 1 and "no threshold" in result.stderr
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_tuned(run, trained, data, tmp_path):
+    """Catches a threshold that is printed and not kept, or that is not the best."""
+    nlp = spacy.load(trained)
+    nlp.get_pipe("span_qa").null_threshold = -1000.0
+    nlp.to_disk(tmp_path / "pipeline")
+    arguments = ("evaluate-qa", tmp_path / "pipeline", data, "-o", tmp_path / "out.json", "-F")
+    first, second, third = run(*arguments), run(*arguments, "--tune"), run(*arguments)
+    assert [r.exit_code for r in (first, second, third)] == [0, 0, 0]
+    f1 = [dict(line.split()[:2] for line in r.stdout.splitlines() if line.startswith(("f1 ", "best_f1 "))) for r in (first, second, third)]  # fmt: skip
+    assert f1[0]["f1"] < f1[0]["best_f1"] == f1[1]["f1"] == f1[2]["f1"]
+    tuned = spacy.load(tmp_path / "pipeline")
+    assert tuned.get_pipe("span_qa").null_threshold == tuned.config["components"]["span_qa"]["null_threshold"] > -1000  # fmt: skip
+    other = spacy.load(tmp_path / "pipeline", config={"components.span_qa.null_threshold": 3.0})
+    assert other.get_pipe("span_qa").null_threshold == 3.0
+
+
+def test_bad_input(run, trained, data, tmp_path):
+    """Catches a traceback, predictions that are replaced unasked, and half a file of them."""
+    out = tmp_path / "out.json"
+    blank = tmp_path / "blank"
+    spacy.blank("en").to_disk(blank)
+    bad = tmp_path / "bad.json"
+    bad.write_text("{}")
+    for arguments, message in (
+        ((tmp_path / "none", data), "is no saved pipeline"),
+        ((blank, data), "0 components that answer questions"),
+        ((trained, tmp_path / "none.json"), "none.json"),
+        ((trained, bad), "a list 'data' was expected"),
+    ):
+        result = run("evaluate-qa", *arguments, "--output", out)
+        assert result.exit_code == 1 and message in " ".join(result.stderr.split())
+        assert "Traceback" not in result.output and not out.exists()
+    out.write_text("mine")
+    result = run("evaluate-qa", trained, data, "--output", out)
+    assert result.exit_code == 1 and "exists" in result.stderr and out.read_text() == "mine"
+
+
+def test_config_trains_on_questions(run, train_pipeline, tiny_checkpoint, data, tmp_path):
+    """Catches a config for questions that does not train on a file of them."""
+    config = tmp_path / "train.cfg"
+    assert (
+        run("init-config", config, "-c", tiny_checkpoint, "-p", "segments,span_qa").exit_code == 0
+    )
+    assert load_config(config)["training"]["annotating_components"] == ["segments"]
+    nlp = train_pipeline(config, data)
+    doc = nlp(make_pair(nlp, "who lives?", "alice lives in paris."))
+    assert candidates(doc)
+    assert nlp.meta["performance"]["qa_f1"] >= 0.0
+    result = run("evaluate-qa", tmp_path / "trained" / "model-last", data, "-o", tmp_path / "o.json", "--limit", 3)  # fmt: skip
+    assert result.exit_code == 0 and len(json.loads((tmp_path / "o.json").read_text())) == 3
