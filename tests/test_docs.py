@@ -1,5 +1,6 @@
 """The pages in `docs/`: what they tell to type is typed, in order, on toy data."""
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import List
 import pytest
 from typer.testing import CliRunner
 
+from .pipeline.questions import questions, squad_of
 from .pretraining.runs import make_documents
-from .test_readme import ROOT, blocks
+from .test_readme import HUB_ID, ROOT, blocks
 
 PAGE = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf8")
 # What it takes to have a run over in a second.
@@ -86,3 +88,85 @@ def test_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     exec(compile(code, "pretraining.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith("report.html") and len(printed) == 3
+
+
+TASKS = (ROOT / "docs" / "tasks.md").read_text(encoding="utf8")
+# Where the page names a checkpoint of the hub, what is there.
+QUICK = "--training.max_steps 2 --training.eval_frequency 1 --training.batcher.size 40"
+
+
+@pytest.fixture(scope="module")
+def tasks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of pairs and questions that the page takes for given."""
+    folder = tmp_path_factory.mktemp("tasks")
+    pairs = [(a, b) for a in ("Alice works", "Bob lives") for b in ("in Paris", "in London", "Bob")]
+    rows = {
+        "pairs": [(a, b, ("yes", "no")[i % 2]) for i, (a, b) in enumerate(pairs)],
+        "sts": [(a, b, f"{i / 2}") for i, (a, b) in enumerate(pairs)],
+    }
+    for name, ending, delimiter, header in (
+        ("pairs", "tsv", "\t", "premise\thypothesis\tlabel\n"),
+        ("sts", "csv", ",", ""),
+    ):
+        (folder / name).mkdir()
+        for split in ("train", "dev"):
+            lines = "".join(delimiter.join(row) + "\n" for row in rows[name])
+            (folder / name / f"{split}.{ending}").write_text(header + lines)
+    (folder / "qa").mkdir()
+    for split in ("train", "dev"):
+        (folder / "qa" / f"{split}.json").write_text(json.dumps(squad_of(questions())))
+    glue = {"RTE": ("label", [row[2] for row in rows["pairs"]]), "STS-B": ("score", [row[2] for row in rows["sts"]])}  # fmt: skip
+    for name, (column, values) in glue.items():
+        (folder / "glue" / name).mkdir(parents=True)
+        lines = "".join(f"{a}\t{b}\t{value}\n" for (a, b), value in zip(pairs, values, strict=True))
+        for split in ("train", "dev"):
+            path = folder / "glue" / name / f"{split}.tsv"
+            path.write_text(f"sentence1\tsentence2\t{column}\n{lines}")
+    return folder
+
+
+def test_commands_of_tasks_run(tasks_folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Catches a command that fails, or a file that the next one does not find."""
+    from spacy.cli._util import app as spacy_app
+
+    from spacy_bert.cli.app import app
+
+    monkeypatch.chdir(tasks_folder)
+    text = "\n".join(blocks("sh", TASKS)).replace(HUB_ID, str(tiny_checkpoint))
+    lines = [line for line in text.splitlines() if line]
+    assert len(lines) >= 11 and all(line.startswith("python -m spacy") for line in lines)
+    for line in lines:
+        words = shlex.split(f"{line} {QUICK}" if " spacy train " in line else line)[2:]
+        target = app if words[0] == "spacy_bert" else spacy_app
+        result = CliRunner().invoke(target, words[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+    for name in (
+        "pairs-trained/model-best",
+        "sts-trained/model-best",
+        "qa-trained/model-best",
+        "predictions.json",
+        "glue-results/glue.md",
+    ):
+        assert (tasks_folder / name).exists(), name
+
+
+def test_python_of_tasks_runs(tasks_folder: Path, minilm_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:  # fmt: skip
+    """Catches an example that a first user would stumble over. It reads what the commands wrote."""
+    monkeypatch.chdir(tasks_folder)
+    code = "\n".join(blocks("python", TASKS))
+    for name in ("sentence-transformers/all-MiniLM-L6-v2",):
+        assert code.count(name) == 1
+        code = code.replace(name, str(minilm_path))
+    exec(compile(code, "tasks.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].endswith("['A man plays a guitar.', 'Somebody makes music.']")
+    assert 0.3 < float(printed[-3]) < 0.9 and "Difference" in printed[-1]
+
+
+def test_task_file_of_the_page(tmp_path: Path) -> None:
+    """Catches a task.json that the command would not take."""
+    from spacy_bert.evaluation.tasks import read_task
+
+    (block,) = blocks("json", TASKS)
+    (tmp_path / "task.json").write_text(block)
+    assert read_task(tmp_path / "task.json").positive == "yes"

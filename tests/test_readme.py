@@ -80,7 +80,8 @@ def test_commands_exist() -> None:
 
 
 def check_options(name: str, arguments: List[str], command: object) -> None:
-    known = {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
+    parameters = command.params  # type: ignore[attr-defined]
+    known = {option for p in parameters for option in (*p.opts, *p.secondary_opts)}
     for option in arguments:
         if not option.startswith("--"):
             continue

@@ -8,6 +8,7 @@ import typer
 
 from .convert_pairs import convert_pairs
 from .debug_pieces import debug_pieces
+from .evaluate_glue import evaluate_glue
 from .evaluate_qa import evaluate_qa
 from .fill_mask import fill_mask
 from .info import info
@@ -58,6 +59,7 @@ app.command("prepare")(plainly(prepare))
 app.command("pretrain", context_settings=CONTEXT)(plainly(pretrain))
 app.command("report")(plainly(report))
 app.command("convert-pairs")(plainly(convert_pairs))
+app.command("evaluate-glue", context_settings=CONTEXT)(plainly(evaluate_glue))
 app.command("fill-mask")(plainly(fill_mask))
 app.command("evaluate-qa")(plainly(evaluate_qa))
 

@@ -84,8 +84,7 @@ def steps_done(total: int, label: str, *, unit: str = "step") -> Iterator[Callab
 
 
 def StepsLogger(total: int, label: str = "training") -> Callable[..., Tuple[Callable, Callable]]:
-    """A logger of `spacy train` that shows how many steps have been taken, and no scores
-    (`spacy-bert.StepsLogger.v1`).
+    """A logger for spaCy's training loop that shows how many steps have been taken, and no scores.
 
     total (int): How many steps there will be.
     label (str): What is being trained.
