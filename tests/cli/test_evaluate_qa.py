@@ -9,25 +9,7 @@ from spacy.util import load_config
 from spacy_bert import make_pair
 from spacy_bert.answers import answers_of, candidates, facts_of
 from spacy_bert.evaluation.squad import evaluate_v2
-from tests.pipeline.questions import make_qa, questions, train
-
-
-def squad_of(asked):
-    """Questions, contexts and answers -> JSON as of SQuAD."""
-    paragraphs = [
-        {
-            "context": context,
-            "qas": [
-                {
-                    "id": f"q{i}",
-                    "question": question,
-                    "answers": [{"text": answer, "answer_start": context.index(answer)}] if answer else [],
-                }
-            ],
-        }
-        for i, (question, context, answer) in enumerate(asked)
-    ]  # fmt: skip
-    return {"version": "v2.0", "data": [{"title": "toy", "paragraphs": paragraphs}]}
+from tests.pipeline.questions import make_qa, questions, squad_of, train
 
 
 @pytest.fixture(scope="module")

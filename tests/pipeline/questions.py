@@ -1,7 +1,7 @@
 """Toy questions that a tiny BERT learns in seconds: who, where, and what a text does not say."""
 
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from spacy.training import Example
 from thinc.api import fix_random_seed
@@ -32,6 +32,24 @@ def questions() -> Iterator[Tuple[str, str, Optional[str]]]:
             yield "who lives?", context, person
             yield "lives in the?", context, city
             yield "was it?", context, None
+
+
+def squad_of(asked: Iterable[Tuple[str, str, Optional[str]]]) -> Dict[str, Any]:
+    """Questions, contexts and answers -> JSON as of SQuAD."""
+    paragraphs = [
+        {
+            "context": context,
+            "qas": [
+                {
+                    "id": f"q{i}",
+                    "question": question,
+                    "answers": [{"text": answer, "answer_start": context.index(answer)}] if answer else [],
+                }
+            ],
+        }
+        for i, (question, context, answer) in enumerate(asked)
+    ]  # fmt: skip
+    return {"version": "v2.0", "data": [{"title": "toy", "paragraphs": paragraphs}]}
 
 
 def gold_of(nlp: Any, question: str, context: str, *answers: str) -> Any:
