@@ -170,3 +170,12 @@ def test_task_file_of_the_page(tmp_path: Path) -> None:
     (block,) = blocks("json", TASKS)
     (tmp_path / "task.json").write_text(block)
     assert read_task(tmp_path / "task.json").positive == "yes"
+
+
+def test_python_of_speed_runs(minilm_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Catches a setting of the page on speed that no component takes."""
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf8")
+    code = "\n".join(blocks("python", page))
+    assert HUB_ID in code
+    exec(compile(code.replace(HUB_ID, str(minilm_path)), "speed.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("int8")
