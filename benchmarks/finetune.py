@@ -76,7 +76,7 @@ def main(
                 done.append(run_cell(file, job, train, loaded, threads=threads, force=force))
         result = {
             "command": command(),
-            "checkpoint": checkpoint.parent.name,
+            "checkpoint": shown(checkpoint),
             "recipe": recipe,
             "threads": threads,
             **summarize(task, cells, Data(train, loaded.splits)),
@@ -91,6 +91,11 @@ def command() -> str:
     """RETURNS (str): How this was called, without the folders of this machine."""
     given = [Path(part).name if "/" in part else part for part in sys.argv[1:]]
     return " ".join(["python benchmarks/finetune.py", *given])
+
+
+def shown(folder: Path) -> str:
+    """RETURNS (str): What a folder is called; another machine has it elsewhere."""
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def make_job(
@@ -115,10 +120,9 @@ def run_cell(
     train (List[Any]): What to train on. data (Data): What to score.
     threads (int): Threads. force (bool): Whether what was trained with other settings is trained again.
     RETURNS (Dict[str, Any]): Predictions and times, of this run or an earlier one."""
-    # A checkpoint is known by its name: another machine has it elsewhere.
-    shown = {**job, "checkpoint": Path(job["checkpoint"]).parent.name}
     sizes = {split: len(records) for split, records in data.splits.items()}
-    settings = {**shown, "n_train": len(train), "n_scored": sizes, "threads": threads}
+    facts = {"checkpoint": shown(Path(job["checkpoint"])), "n_train": len(train)}
+    settings = {**job, **facts, "n_scored": sizes, "threads": threads}
     if file.exists():
         cell = srsly.read_json(file)
         if cell["settings"] == settings:
