@@ -229,6 +229,7 @@ def network_facts(config: "BertConfig") -> Facts:
         "network": (
             f"{config.depth} layers, width {config.width}, {config.heads} heads, "
             f"inner width {config.intermediate_width}, {config.activation}"
+            f"{', left to right' if config.causal else ''}"
         ),
         "positions": f"{config.max_positions}, {config.type_vocab_size} segment types",
         "dropout": f"{config.hidden_dropout}, attention {config.attention_dropout}",

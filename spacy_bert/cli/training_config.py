@@ -158,6 +158,10 @@ checkpoint = ${paths.checkpoint}
 BERT_COMMENTS = {
     "vocab_size": "The sizes of the checkpoint's network; what is loaded has to agree with them.",
     "hidden_dropout": "Dropout in training. These two are yours to choose.",
+    "causal": "true: each piece sees only what is before it, which has to be as in the pretraining.",
+    "layers": """\
+Whose vectors to give, side by side: -1 is the last layer, 0 the embeddings. With more than one of
+them, the width that listeners declare is so many times that of the encoder.""",
     "window": """\
 How many WordPiece pieces the encoder reads at once. A longer text is read in windows that start
 `stride` pieces apart, so that they overlap; nothing is cut off. Shorter windows take less time
@@ -290,6 +294,7 @@ def _bert_section(config: "BertConfig", windows: Optional[Tuple[int, int]]) -> s
 
     settings: Dict[str, Any] = {
         **bert_settings(config),
+        "layers": [-1],
         "batch_pieces": 4096,
         "mixed_precision": "auto",
         "gradient_checkpointing": False,

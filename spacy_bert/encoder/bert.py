@@ -95,18 +95,19 @@ class BertEncoder(nn.Module):
         pieces: PackedPieces,
         *,
         hidden_states: Optional[list] = None,
-        causal: bool = False,
+        causal: Optional[bool] = None,
     ) -> Tensor:
         """Encode a batch.
 
         pieces (PackedPieces): The sequences, [CLS] and [SEP] included.
         hidden_states (Optional[list]): Is given the output of the embeddings and of each layer, if a list.
-        causal (bool): Whether each piece sees itself and the pieces before it only (the paper's
-            left-to-right ablation, section 5.1).
+        causal (Optional[bool]): Whether each piece sees itself and the pieces before it only (the
+            paper's left-to-right ablation, section 5.1); None: as the config says.
         RETURNS (Tensor): The last layer's vectors, shape (n_rows, width).
         RAISES: ValueError if a sequence is longer than the position table.
         """
         config = self.config
+        causal = config.causal if causal is None else causal
         if pieces.max_seqlen > config.max_positions:
             raise ValueError(
                 f"A sequence of {pieces.max_seqlen} pieces is longer than the encoder's "

@@ -19,6 +19,7 @@ HF_KEYS = {
     "hidden_dropout_prob": "hidden_dropout",
     "attention_probs_dropout_prob": "attention_dropout",
     "initializer_range": "initializer_range",
+    "is_decoder": "causal",
 }
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
@@ -40,6 +41,8 @@ class BertConfig:
     hidden_dropout (float): Dropout after the embeddings and after each sublayer.
     attention_dropout (float): Dropout on the attention probabilities.
     initializer_range (float): Standard deviation of the truncated normal initialisation.
+    causal (bool): Each piece sees itself and what is left of it only: not the original, but the
+        paper's left-to-right ablation (section 5.1). HuggingFace's `is_decoder`.
     RAISES: ValueError for sizes that cannot make a network; the message names the key.
     """
 
@@ -55,6 +58,7 @@ class BertConfig:
     hidden_dropout: float = 0.1
     attention_dropout: float = 0.1
     initializer_range: float = 0.02
+    causal: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -69,6 +73,10 @@ class BertConfig:
                 raise ValueError(
                     f"BERT config: {field.name} is {value!r}, but it must be a number."
                 )
+        if not isinstance(self.causal, bool):
+            raise ValueError(
+                f"BERT config: causal is {self.causal!r}, but it must be true or false."
+            )
         if self.width % self.heads:
             raise ValueError(
                 f"BERT config: width {self.width} cannot be divided among {self.heads} heads. "
@@ -125,8 +133,11 @@ class BertConfig:
                 f"{source} asks for position_embedding_type "
                 f"{data['position_embedding_type']!r}, but BERT's are 'absolute'."
             )
-        if data.get("is_decoder"):
-            raise ValueError(f"{source} describes a decoder (is_decoder), but BERT is an encoder.")
+        if data.get("add_cross_attention"):
+            raise ValueError(
+                f"{source} describes a decoder of another encoder's output (add_cross_attention), "
+                f"but BERT reads its text alone."
+            )
         needed = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
         missing = [key for key in needed if key not in data]
         if missing:

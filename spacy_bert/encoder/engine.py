@@ -70,7 +70,10 @@ class Engine:
     ) -> None:
         self.precision, self.kernels = precision, kernels
         self._heads = encoder.config.heads
+        # The last bit of an activation can decide how it is rounded to 8 bits.
+        self._one_kernel = precision == "int8"
         self._max_positions = encoder.config.max_positions
+        self._causal = encoder.config.causal
         self._embeddings = encoder.embeddings
         self._weights = _identity(encoder)
         self._layers = [_engine_layer(layer, make) for layer in encoder.layers]  # type: ignore[arg-type]
@@ -83,10 +86,14 @@ class Engine:
     def __str__(self) -> str:
         return f"{self.precision}, {self.kernels}"
 
-    def __call__(self, pieces: PackedPieces) -> Tensor:
+    def __call__(
+        self, pieces: PackedPieces, *, hidden_states: Optional[List[Tensor]] = None
+    ) -> Tensor:
         """Encode a batch.
 
         pieces (PackedPieces): The sequences, [CLS] and [SEP] included.
+        hidden_states (Optional[List[Tensor]]): Is given the output of the embeddings and of each
+            layer, if a list.
         RETURNS (Tensor): The last layer's vectors, shape (R, W), float32.
         RAISES: ValueError if a sequence is longer than the position table.
         """
@@ -97,10 +104,20 @@ class Engine:
             )
         groups = length_groups(pieces.lengths)
         rows = self._embeddings(pieces)  # (R, W)
+        if hidden_states is not None:
+            hidden_states.append(rows)
         for layer in self._layers:
-            attended = self_attention(layer.qkv(rows), groups, heads=self._heads)
+            attended = self_attention(
+                layer.qkv(rows),
+                groups,
+                heads=self._heads,
+                causal=self._causal,
+                one_kernel=self._one_kernel,
+            )
             rows = layer.attention_norm(rows + layer.out(attended))
             rows = layer.output_norm(rows + layer.down(layer.up(rows)))
+            if hidden_states is not None:
+                hidden_states.append(rows)
         return rows
 
 

@@ -1,9 +1,10 @@
 """The encoder over windows of Docs: one torch module that encodes, gathers and pools, and its Thinc layer.
 
-Legend: W width of a vector.
+Legend: R rows (pieces) of a batch, W width of a vector: that of the encoder, times the layers asked for.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union, cast
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, Checkpoint, Pooler, initialize_weights
 from ..encoder.engine import Engine, encode_all
+from ..encoder.packing import PackedPieces
 from ..wordpiece import WordPieceTokenizer
 from .doc_windows import DocPieces, MicroBatch, WindowBatch
 from .finite import check_finite
@@ -36,16 +38,34 @@ def check_pooling(pooling: str) -> str:
     return pooling
 
 
+def check_layers(layers: Sequence[int], depth: int) -> List[int]:
+    """layers (Sequence[int]): Layers of an encoder: 0 is the embeddings, `depth` or -1 the last.
+    depth (int): How many layers there are.
+    RETURNS (List[int]): The same.
+    RAISES: ValueError if there are none of these, or one of them twice."""
+    places = [layer + depth + 1 if layer < 0 else layer for layer in layers]
+    if not places or len(set(places)) < len(places) or not set(places) <= set(range(depth + 1)):
+        raise ValueError(
+            f"layers is {list(layers)}, but it must list different ones of the encoder's {depth} "
+            f"layers: 0 (the embeddings) to {depth}, or {-depth - 1} to -1 (the last)."
+        )
+    return list(layers)
+
+
 class DocEncoder(nn.Module):
     """BERT with its pooler, from windows to the vectors of tokens and of whole Docs.
 
     config (BertConfig): Its sizes.
+    layers (Sequence[int]): The layers whose vectors to give, side by side; -1 is the last, 0 the embeddings.
     """
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, layers: Sequence[int] = (-1,)) -> None:
         super().__init__()
         self.encoder = BertEncoder(config)
         self.pooler = Pooler(config)
+        self.layers = [layer % (config.depth + 1) for layer in check_layers(layers, config.depth)]
+        self.is_last = self.layers == [config.depth]
+        self.width = len(self.layers) * config.width
 
     def forward(
         self,
@@ -60,9 +80,10 @@ class DocEncoder(nn.Module):
         bf16 (bool): Whether matrix products run in bfloat16.
         engine (Optional[Engine]): What encodes, if not the encoder itself.
         RETURNS (Dict[str, Tensor]): "tokens", shape (n_tokens, W), and each pooling, shape (n_docs, W);
-            if "rows" is among them, all rows in the order of the Docs, shape (n_rows, W)."""
+            if "rows" is among them, all rows in the order of the Docs, shape (n_rows, W).
+        RAISES: ValueError if the pooler is to read other layers than the last one."""
         device = self.pooler.dense.weight.device
-        n_docs, width = len(batch.docs), self.encoder.config.width
+        n_docs, width = len(batch.docs), self.width
         results = {"tokens": torch.zeros(sum(batch.token_lengths), width, device=device)}
         if "cls" in poolings or "pooler" in poolings:
             results["cls"] = torch.zeros(n_docs, width, device=device)
@@ -73,18 +94,32 @@ class DocEncoder(nn.Module):
         if ROWS in poolings:
             n_rows = sum(len(part.places) for part in batch.micro_batches)
             results[ROWS] = torch.zeros(n_rows, width, device=device)
+        if "pooler" in poolings and not self.is_last:
+            raise ValueError(
+                f"The pooler reads the last layer, but layers is {self.layers}. Use another pooling "
+                f'("cls", "mean" or "max"), or set layers = [-1] in the section of the encoder\'s model.'
+            )
         parts = batch.micro_batches
         if engine is not None:
-            for i, rows in encode_all(engine, [part.pieces.to(device) for part in parts]):
+            encode = partial(self._layers_of, engine)
+            for i, rows in encode_all(encode, [part.pieces.to(device) for part in parts]):
                 self._scatter(parts[i], rows, results)
         else:
             for part in parts:
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    rows = self.encoder(part.pieces.to(device)).float()  # (R, W)
+                    rows = self._layers_of(self.encoder, part.pieces.to(device)).float()  # (R, W)
                 self._scatter(part, rows, results)
         if "pooler" in poolings:
             results["pooler"] = self.pooler(results["cls"])
         return results
+
+    def _layers_of(self, encode: Callable[..., Tensor], pieces: PackedPieces) -> Tensor:
+        """The rows that an encoder, or its engine, makes of a batch, shape (R, W)."""
+        if self.is_last:
+            return encode(pieces)
+        states: List[Tensor] = []
+        encode(pieces, hidden_states=states)
+        return torch.cat([states[layer].float() for layer in self.layers], dim=1)
 
     def _scatter(self, part: MicroBatch, rows: Tensor, results: Dict[str, Tensor]) -> None:
         """Add the rows of a micro-batch to the vectors they are part of. A token or Doc may have
@@ -145,6 +180,7 @@ class DocGradients:
 def doc_encoder(
     config: BertConfig,
     *,
+    layers: Sequence[int] = (-1,),
     poolings: Sequence[str] = (),
     mixed_precision: Union[bool, str] = False,
     gradient_checkpointing: bool = False,
@@ -152,6 +188,7 @@ def doc_encoder(
     """The encoder as a Thinc layer.
 
     config (BertConfig): Its sizes.
+    layers (Sequence[int]): The layers whose vectors it gives, side by side; see check_layers.
     poolings (Sequence[str]): Vectors of whole Docs to make besides the token vectors; its attribute
         of this name may list ROWS, too.
     mixed_precision (Union[bool, str]): Train with bfloat16 matrix products; "auto" where the hardware has them.
@@ -161,13 +198,13 @@ def doc_encoder(
     # On the meta device a network has shapes but no memory: constructing costs nothing, and a
     # network that was never loaded cannot pass for one that was.
     with torch.device("meta"):
-        network = DocEncoder(config)
+        network = DocEncoder(config, layers)
     network.encoder.gradient_checkpointing = gradient_checkpointing
     return Model(
         "doc-encoder",
         forward,
         init=init,
-        dims={"nO": config.width},
+        dims={"nO": network.width},
         attrs={"poolings": [check_pooling(name) for name in poolings], "sizes": config.to_dict()},
         shims=[BertShim(network.eval(), mixed_precision=mixed_precision)],
     )
@@ -319,6 +356,7 @@ SIZES_OF_WEIGHTS = (
     "type_vocab_size",
     "layer_norm_eps",
     "activation",
+    "causal",
 )
 
 

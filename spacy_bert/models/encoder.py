@@ -30,6 +30,8 @@ def Bert(
     activation: str = "gelu",
     hidden_dropout: float = 0.1,
     attention_dropout: float = 0.1,
+    causal: bool = False,
+    layers: List[int] = [-1],  # noqa: B006 (an argument of a config; never changed)
     window: int = 512,
     stride: int = 448,
     batch_pieces: int = 4096,
@@ -41,6 +43,11 @@ def Bert(
     vocab_size ... activation: The sizes of the network, see BertConfig; a checkpoint has to agree with them.
     hidden_dropout (float): Dropout after the embeddings and each sublayer, in training.
     attention_dropout (float): Dropout on attention probabilities, in training.
+    causal (bool): Whether each piece sees itself and what is left of it only, as an encoder that was
+        pretrained left to right does (paper, section 5.1); a checkpoint has to agree.
+    layers (List[int]): The layers whose vectors to give, side by side: -1 is the last, -2 the one
+        below it, 0 the embeddings (paper, section 5.3). The width of all vectors is then `width`
+        times their number, and listeners have to declare that.
     window (int): Longest window in pieces, [CLS] and [SEP] included; at most `max_positions`.
     stride (int): Pieces from the start of one window of a long Doc to the start of the next.
     batch_pieces (int): Pieces of windows that are computed together, about; more needs more memory.
@@ -62,12 +69,14 @@ def Bert(
         activation=activation,
         hidden_dropout=hidden_dropout,
         attention_dropout=attention_dropout,
+        causal=causal,
     )
     check_positions(window, max_positions)
     model: Model[List[Doc], DocVectors] = chain(
         doc_windows(window=window, stride=stride, batch_pieces=batch_pieces),
         doc_encoder(
             config,
+            layers=layers,
             mixed_precision=mixed_precision,
             gradient_checkpointing=gradient_checkpointing,
         ),

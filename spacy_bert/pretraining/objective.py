@@ -57,6 +57,8 @@ class PretrainingModel(nn.Module):
 
     def __init__(self, config: BertConfig, *, nsp: bool, causal: bool = False) -> None:
         super().__init__()
+        # Written into the checkpoint, so that whoever opens it reads as it was trained.
+        config = config.replace(causal=causal)
         self.config, self.causal = config, causal
         self.encoder = BertEncoder(config)
         self.mlm = MaskedLMHead(config)

@@ -35,6 +35,20 @@ def test_equals_huggingface(activation, make_hf, via_disk, make_encoder, make_ba
     assert difference(rows, expected, batch.mask) <= 1e-5
 
 
+def test_left_to_right_equals_huggingface(make_hf, via_disk, make_encoder, make_batch):
+    """Catches an encoder that was pretrained left to right and reads both ways: `is_decoder` lost on
+    the way through a config.json, or a mask that is shifted by one."""
+    theirs = make_hf(transformers.BertModel, is_decoder=True)
+    checkpoint = via_disk(theirs)
+    assert checkpoint.config.causal and checkpoint.config.to_hf()["is_decoder"]
+    ours = make_encoder(checkpoint)
+    batch = make_batch(MIXED)
+    with torch.no_grad():
+        expected = theirs(batch.ids, batch.mask, batch.type_ids).last_hidden_state
+        assert difference(ours(batch.pieces), expected, batch.mask) <= 1e-5
+        assert difference(ours(batch.pieces, causal=False), expected, batch.mask) > 0.1
+
+
 def test_activations_differ(make_hf, make_batch):
     """Catches a reference that cannot tell the activations apart, which would make the test above
     vacuous."""

@@ -22,6 +22,7 @@ OTHER = BertConfig(
     hidden_dropout=0.2,
     attention_dropout=0.3,
     initializer_range=0.01,
+    causal=True,
 )
 
 
@@ -78,6 +79,7 @@ def test_unknown_size():
         ({"hidden_dropout": 1.0}, r"hidden_dropout is 1.0.*\[0, 1\)"),
         ({"attention_dropout": -0.1}, "attention_dropout is -0.1"),
         ({"layer_norm_eps": "1e-12"}, "layer_norm_eps is '1e-12'.*number"),
+        ({"causal": 1}, "causal is 1.*true or false"),
     ],
 )
 def test_impossible_values(changes, message):
@@ -94,7 +96,7 @@ def test_impossible_values(changes, message):
         ({"model_type": "roberta"}, "some.json describes a 'roberta' model"),
         ({"model_type": "distilbert"}, "'distilbert'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key'.*'absolute'"),
-        ({"is_decoder": True}, "decoder"),
+        ({"is_decoder": True, "add_cross_attention": True}, "decoder of another"),
     ],
 )
 def test_other_networks_are_refused(changes, message):

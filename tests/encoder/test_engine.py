@@ -15,10 +15,10 @@ from spacy_bert.encoder.products import GELU_FLOOR, Int8Product, PackedProduct, 
 LIKENESS = {"fp32": 1 - 1e-6, "bf16": 0.999, "int8": 0.995}
 
 
-def make_encoder(activation: str = "gelu", seed: int = 0) -> BertEncoder:
+def make_encoder(activation: str = "gelu", seed: int = 0, causal: bool = False) -> BertEncoder:
     config = BertConfig(
         vocab_size=200, width=64, depth=3, heads=4, intermediate_width=256, max_positions=64,
-        activation=activation,
+        activation=activation, causal=causal,
     )  # fmt: skip
     torch.manual_seed(seed)
     encoder = BertEncoder(config)
@@ -53,6 +53,22 @@ def test_like_encoder(precision: str, activation: str) -> None:
         assert torch.allclose(found, reference, atol=1e-5)
     else:
         assert not torch.equal(found, reference)  # that precision was taken
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_causal_and_layers_like_encoder(precision: str) -> None:
+    """Catches an engine that looks ahead where its encoder does not, and layers that are counted
+    otherwise, or left out."""
+    encoder, batch = make_encoder(causal=True), make_batch()
+    found, reference = [], []
+    with torch.inference_mode():
+        last = make_engine(encoder, precision)(batch, hidden_states=found)
+        encoder(batch, hidden_states=reference)
+        both_ways = encoder(batch, causal=False)
+    assert torch.equal(last, found[-1]) and len(found) == len(reference) == 4
+    for ours, theirs in zip(found, reference):
+        assert torch.cosine_similarity(ours.float(), theirs).min() > LIKENESS[precision]
+    assert torch.cosine_similarity(both_ways, last).min() < 0.9
 
 
 def test_fast_kernels_here() -> None:
@@ -102,6 +118,8 @@ def test_batch_does_not_matter(precision: str) -> None:
         for sequence, rows in zip(sequences, together):
             alone = engine(pack([sequence]))
             assert torch.allclose(alone, rows, rtol=1e-5, atol=1e-5)
+            # A last bit that differs is enough to round an activation to another byte.
+            assert precision != "int8" or torch.equal(alone, rows)
 
 
 def test_int8_floor() -> None:

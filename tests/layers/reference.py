@@ -52,7 +52,9 @@ def _slow_doc(model: Any, doc: Doc) -> Dict[str, Tensor]:
             context = ids[: window.context_end]
             row, sequence = len(context) + 2, [cls, *context, sep, *part, sep]
             types = [0] * row + [1] * (len(part) + 1)
-        rows = network.encoder(pack([np.array(sequence)], [np.array(types)]))
+        states: List[Tensor] = []
+        network.encoder(pack([np.array(sequence)], [np.array(types)]), hidden_states=states)
+        rows = torch.cat([states[layer] for layer in network.layers], dim=1)
         starts.append(rows[0])
         specials += [rows[0], rows[-1]]
         if window.context_end is not None:
@@ -64,17 +66,17 @@ def _slow_doc(model: Any, doc: Doc) -> Dict[str, Tensor]:
             vectors[piece] = rows[row + piece - window.start]
     assert sorted(vectors) == list(range(len(ids)))
 
-    tokens = [torch.zeros(0, network.encoder.config.width)]
+    tokens = [torch.zeros(0, network.width)]
     for token in doc:
         first, last = token.idx, token.idx + len(token)
         own = [vectors[i] for i, (start, end) in enumerate(offsets) if start < last and end > first]
         tokens.append(torch.stack(own or [torch.zeros_like(starts[0])]).mean(0, keepdim=True))
     read = torch.stack([*vectors.values(), *specials])
     mean_cls = torch.stack(starts).mean(0)
-    return {
+    found = {
         "tokens": torch.cat(tokens),
         "cls": mean_cls,
         "mean": read.mean(0),
         "max": read.max(0).values,
-        "pooler": network.pooler(mean_cls),
     }
+    return {**found, "pooler": network.pooler(mean_cls)} if network.is_last else found

@@ -147,6 +147,73 @@ def test_finite_differences(model: Any, docs: List[Doc], output: str) -> None:
     assert found == pytest.approx(length, rel=0.02)
 
 
+@pytest.mark.parametrize("layers", [[0], [-2], [-1, 1], [-3, -2, -1]])
+def test_layers(tiny_checkpoint: Path, docs: List[Doc], layers: List[int]) -> None:
+    """Vectors of other layers than those asked for, or in another order; a prediction (engine) and
+    a training pass that disagree; a gradient that reaches the last layer only."""
+    model = build(tiny_checkpoint, layers=layers)
+    poolings = [name for name in POOLINGS if name != "pooler"]
+    find_part(model, "doc-encoder").attrs["poolings"] = poolings
+    assert model.get_dim("nO") == 32 * len(layers)
+    expected, trained = slow_vectors(model, docs), model.begin_update(docs)[0]
+    for found in (flat(model.predict(docs)), flat(trained)):
+        assert sorted(found) == sorted(["tokens", *poolings])
+        for name, value in found.items():
+            torch.testing.assert_close(
+                torch.from_numpy(value), expected[name].detach(), rtol=1e-4, atol=1e-5
+            )
+    usual = flat(build(tiny_checkpoint).predict(docs))["tokens"]
+    for i, layer in enumerate(layers):
+        part = flat(trained)["tokens"][:, 32 * i : 32 * (i + 1)]
+        assert np.allclose(part, usual, atol=1e-5) == (layer == -1)
+    found_slopes = run(model, docs)
+    gradient = random_like({"tokens": flat(trained)["tokens"]})["tokens"]
+    slow_vectors(model, docs)["tokens"].backward(torch.from_numpy(gradient))
+    slopes = weight_gradients(model)
+    assert found_slopes.keys() == slopes.keys()
+    for name in slopes:
+        torch.testing.assert_close(found_slopes[name], slopes[name], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("layers", [[], [3], [-4], [-1, 2]])
+def test_layers_that_are_not_there(layers: List[int]) -> None:
+    """A layer that is taken from the other end, or one that counts twice."""
+    with pytest.raises(
+        ValueError, match="layers is .*, but it must list different ones .* 2 layers"
+    ):
+        doc_encoder(BertConfig.from_size("tiny"), layers=layers)
+
+
+def test_pooler_of_other_layers(tiny_checkpoint: Path, docs: List[Doc]) -> None:
+    """A pooler that reads what it was not pretrained on."""
+    model = build(tiny_checkpoint, layers=[-2])
+    find_part(model, "doc-encoder").attrs["poolings"] = ["pooler"]
+    for attempt in (model.predict, model.begin_update):
+        with pytest.raises(ValueError, match="pooler reads the last layer, but layers is"):
+            attempt(docs)
+
+
+def test_left_to_right(make_checkpoint: Callable[..., Path], docs: List[Doc]) -> None:
+    """A checkpoint that was pretrained left to right and is read both ways, in prediction or in
+    training; one that is loaded into an encoder of the other kind."""
+    checkpoint = make_checkpoint(causal=True)
+    assert load_checkpoint(checkpoint).config.causal
+    model = build(checkpoint, window=64, stride=32)
+    find_part(model, "doc-encoder").attrs["poolings"] = []
+    nlp = spacy_bert.from_checkpoint(checkpoint)
+    text = "Alice lives in Paris , and Bob"
+    for whole, start in (
+        (model.predict, model.predict),
+        (lambda d: model.begin_update(d)[0], model.predict),
+        (lambda d: nlp.get_pipe("bert").predict(d), model.predict),
+    ):
+        long, short = nlp.make_doc(f"{text} works in London."), nlp.make_doc(text)
+        found, expected = whole([long]).tokens[0], start([short]).tokens[0]
+        np.testing.assert_allclose(found[: len(short)], expected, atol=1e-5)
+    with pytest.raises(ValueError, match="causal = False where the checkpoint has True"):
+        build(checkpoint, causal=False)
+
+
 def test_gradients_add_up(model: Any, docs: List[Doc]) -> None:
     """A gradient that replaces another: of two outputs, or of two batches before one step."""
     vectors, _ = model.begin_update(docs)
