@@ -2,8 +2,11 @@
 
 import math
 import random
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spacy_bert.evaluation.squad import (
     best_threshold,
@@ -13,6 +16,7 @@ from spacy_bert.evaluation.squad import (
     f1,
     normalize,
     score_answers,
+    tuned_threshold,
 )
 
 
@@ -163,3 +167,41 @@ def test_nothing_to_score():
         evaluate_v2({"a": []}, {"b": ""})
     with pytest.raises(ValueError, match="no odds for the question 'a'"):
         evaluate_v2({"a": []}, {"a": ""}, null_odds={})
+
+
+WORDS = st.sampled_from(["the", "a", "An", "cat", "Cat!", "dog.", "...", "É", "“cat”", "\u00a0", "ß", "U.S.", "the-cat", "İ", "5%"])  # fmt: skip
+TEXTS = st.lists(WORDS, max_size=4).map(" ".join) | st.text(max_size=6)
+
+
+@given(
+    st.lists(st.tuples(st.lists(TEXTS, max_size=3), TEXTS, st.floats(-3, 3)), min_size=1, max_size=8),
+    st.floats(-2, 2),
+)  # fmt: skip
+def test_official_numbers(questions, threshold):
+    """Catches any number that differs from the official script's, as HuggingFace adapted it."""
+    from transformers.data.metrics.squad_metrics import squad_evaluate
+
+    gold = {str(i): texts for i, (texts, _, _) in enumerate(questions)}
+    predictions = {str(i): text for i, (_, text, _) in enumerate(questions)}
+    odds = {str(i): odd for i, (_, _, odd) in enumerate(questions)}
+    examples = [
+        SimpleNamespace(qas_id=name, answers=[{"text": text} for text in texts])
+        for name, texts in gold.items()
+    ]
+    expected = squad_evaluate(examples, predictions, odds, threshold)
+    found = evaluate_v2(gold, predictions, null_odds=odds, threshold=threshold)
+    assert found == pytest.approx(dict(expected), abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.lists(TEXTS, max_size=2), TEXTS, st.floats(-3, 3)), min_size=1, max_size=8))  # fmt: skip
+def test_tuned_threshold(questions):
+    """Catches a threshold with which F1 is not as good as was promised, also where it is best to
+    answer nothing, which the official 0.0 does not say."""
+    # Of equal odds the official search may stop in the middle, which no threshold can.
+    odds = {str(i): odd + i * 10 for i, (_, _, odd) in enumerate(questions)}
+    gold = {str(i): texts for i, (texts, _, _) in enumerate(questions)}
+    predictions = {str(i): text for i, (_, text, _) in enumerate(questions)}
+    best = evaluate_v2(gold, predictions, null_odds=odds)["best_f1"]
+    threshold = tuned_threshold(gold, predictions, odds)
+    given_answers = {n: text if odds[n] <= threshold else "" for n, text in predictions.items()}
+    assert evaluate_v2(gold, given_answers)["f1"] >= best - 1e-9
