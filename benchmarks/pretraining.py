@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import srsly
 import typer
 from wasabi import msg
+
+from compare import generated_corpus
 
 HERE = Path(__file__).parent
 WORKER, TEXT_WORKER = HERE / "pretraining_worker.py", HERE / "text_worker.py"
@@ -31,7 +33,7 @@ PEERS = ("ours", "huggingface")
 PRECISIONS = ("fp32", "bf16")
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
-STORE = typer.Option(..., help="A token store")
+STORE = typer.Option(None, help="A token store; without it, one is made of generated text")
 SIZE = typer.Option("mini", help="Size of the encoder")
 BATCH = typer.Option(8192, help="Pieces of a batch")
 OUTPUT = typer.Option(HERE / "results", help="Folder of the results")
@@ -67,7 +69,7 @@ def text(
 
 @app.command()
 def speed(
-    store: Path = STORE,
+    store: Optional[Path] = STORE,
     size: str = SIZE,
     batch_pieces: int = BATCH,
     steps: int = typer.Option(12, help="Steps of each run that are timed"),
@@ -76,6 +78,7 @@ def speed(
     output: Path = OUTPUT,
 ) -> None:
     """Pieces per second of training steps, interleaved."""
+    store = store or generated_store()
     runs: Dict[str, List[float]] = {f"{p} {q}": [] for p in PEERS for q in PRECISIONS}
     with tempfile.TemporaryDirectory() as folder:
         start = initial_weights(store, size, Path(folder) / "start")
@@ -106,7 +109,7 @@ def speed(
 
 @app.command()
 def race(
-    store: Path = STORE,
+    store: Optional[Path] = STORE,
     size: str = SIZE,
     batch_pieces: int = BATCH,
     minutes: float = typer.Option(20.0, help="Time of each run"),
@@ -118,6 +121,7 @@ def race(
     output: Path = OUTPUT,
 ) -> None:
     """Held-out loss after the same time on one core each."""
+    store = store or generated_store()
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         msg.fail("A race needs two cores.", exits=1)
@@ -144,6 +148,21 @@ def race(
             f"| {r['mlm_accuracy']:.3f} | {r['nsp_accuracy']:.3f} |"
         )
     write(output, "pretraining-race", {"size": size, "minutes": minutes, "runs": results}, lines)
+
+
+def generated_store() -> Path:
+    """RETURNS (Path): A store of the project's raw text, made if it is not there."""
+    raw = generated_corpus() / "raw"
+    folder = raw.parent / "pretraining"
+    if not (folder / "store" / "manifest.json").exists():
+        reader = ["--reader", "TextFiles:blank_lines=1,paragraphs=line", "--force"]
+        for command in (
+            ["train-vocab", raw, "--output", folder / "vocab", "--size", 4000],
+            ["prepare", raw, "--vocab", folder / "vocab", "--output", folder / "store"],
+        ):
+            parts = [sys.executable, "-m", "spacy_bert", *map(str, command), *reader]
+            subprocess.run(parts, check=True)
+    return folder / "store"
 
 
 def initial_weights(store: Path, size: str, folder: Path) -> Path:
