@@ -1,5 +1,6 @@
 """Piece offsets x token offsets: every overlap, and nothing else."""
 
+import unicodedata
 from typing import Any, List, Tuple
 
 import numpy as np
@@ -99,6 +100,58 @@ def test_piece_of_two_tokens() -> None:
     pieces = np.array([(0, 3), (3, 4), (4, 5)])
     alignment = align(pieces, np.array([0, 2]), np.array([2, 5]))
     assert [run_of(alignment, 0), run_of(alignment, 1)] == [[0], [0, 1, 2]]
+
+
+CHINESE = "2018年他在北京大学BERT"
+CHINESE_PIECES = "2018 年 他 在 北 京 大 学 be ##rt".split()
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        # A token a character, as spaCy's own segmenter for Chinese has it: the borders of tokens are
+        # inside of pieces.
+        (list(CHINESE), [[0]] * 4 + [[i] for i in range(1, 8)] + [[8], [8], [9], [9]]),
+        # Words: the borders of pieces are inside of tokens.
+        (["2018年", "他", "在", "北京大学", "BERT"], [[0, 1], [2], [3], [4, 5, 6, 7], [8, 9]]),
+        # Neither within the other.
+        (["20", "18年他", "在北", "京大", "学BE", "RT"], [[0], [0, 1, 2], [3, 4], [5, 6], [7, 8], [9]]),
+    ],
+)  # fmt: skip
+def test_chinese(words: List[str], expected: List[List[int]]) -> None:
+    """Catches a piece that is lost or moved where the two segmentations cut across one another, as
+    those of Chinese do: characters against words, letters and digits against pieces of several."""
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHINESE_PIECES])
+    encoded = tokenizer.encode(CHINESE)
+    assert [tokenizer.pieces[i] for i in encoded.ids] == CHINESE_PIECES
+    ends = np.cumsum([len(word) for word in words])
+    alignment = align(encoded.offsets, ends - [len(word) for word in words], ends)
+    assert [run_of(alignment, i) for i in range(len(words))] == expected
+
+
+def test_spacy_cuts_chinese_into_characters() -> None:
+    """Catches a spaCy that segments otherwise than the test above takes for given."""
+    doc = spacy.blank("zh").make_doc(CHINESE)
+    assert [token.text for token in doc] == list(CHINESE)
+
+
+@pytest.mark.parametrize("accents", ["composed", "decomposed"])
+@pytest.mark.parametrize("settings", [{}, {"strip_accents": False}, {"lowercase": False}])
+def test_german(settings: Any, accents: str) -> None:
+    """Catches offsets that shift behind an umlaut that is stripped, or written as two characters."""
+    text = unicodedata.normalize("NFC" if accents == "composed" else "NFD", "Schöne Größe zählt")
+    words = ["schone", "schöne", "Schöne", "große", "größe", "Größe", "zahlt", "zählt"]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    for word in words:
+        pieces += [unicodedata.normalize(form, word) for form in ("NFC", "NFD")]
+    tokenizer = WordPieceTokenizer(list(dict.fromkeys(pieces)), **settings)
+    doc = spacy.blank("de").make_doc(text)
+    encoded = tokenizer.encode(text)
+    starts = np.array([token.idx for token in doc])
+    ends = starts + [len(token) for token in doc]
+    alignment = align(encoded.offsets, starts, ends)
+    assert [run_of(alignment, i) for i in range(len(doc))] == [[0], [1], [2]]
+    assert tokenizer.unk_id not in encoded.ids
 
 
 def test_several_pieces_of_one_character() -> None:
