@@ -12,10 +12,6 @@ from torch import Tensor
 
 from .dropout import dropout as drop
 
-# Measured: beyond either, the fused kernel is faster, as the scores no longer stay in the cache.
-FEW_SEQS = 4
-FEW_SCORES = 25_000  # per head
-
 
 class LengthGroup(NamedTuple):
     """Neighbouring sequences of equal length: a dense block that needs neither padding nor mask.
@@ -53,7 +49,6 @@ def self_attention(
     heads: int,
     dropout: float = 0.0,
     causal: bool = False,
-    one_kernel: bool = False,
 ) -> Tensor:
     """Scaled dot-product attention within each sequence (Vaswani et al. 2017, section 3.2).
 
@@ -62,8 +57,6 @@ def self_attention(
     heads (int): Number of heads, H.
     dropout (float): Dropout on the attention probabilities.
     causal (bool): Whether each row attends to itself and what is before it only.
-    one_kernel (bool): Use the fused kernel for all, so that a sequence comes out the same, to the
-        last bit, whatever it is computed with.
     RETURNS (Tensor): Attended values, shape (R, H * D).
     """
     if not groups:
@@ -71,26 +64,21 @@ def self_attention(
     # One split for all groups: its gradient is one concatenation, where the gradient of a slice is
     # a zero-filled copy of the whole batch, for every group.
     blocks = [
-        _attend(rows.view(group.n_seqs, group.length, 3, heads, -1), dropout, causal, one_kernel)
+        _attend(rows.view(group.n_seqs, group.length, 3, heads, -1), dropout, causal)
         for group, rows in zip(groups, qkv.split([g.n_seqs * g.length for g in groups]))
     ]
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 
-def _attend(qkv: Tensor, dropout: float, causal: bool, one_kernel: bool) -> Tensor:
+def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     """Attention of sequences of one length: (N, L, 3, H, D) -> (N * L, H * D)."""
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, H, L, D) each
-    n_seqs, length = qkv.shape[:2]
-    few = n_seqs <= FEW_SEQS and n_seqs * length**2 <= FEW_SCORES and torch.get_num_threads() > 1
-    few = few and not one_kernel
-    if qkv.device.type == "cpu" and (dropout or few):
+    if qkv.device.type == "cpu" and dropout:
         # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
-        # that are masked out whole, which packed rows never have. For a few short sequences, which
-        # is what mixed lengths leave of a batch, several threads do plain products in two thirds of
-        # its time. (One thread by itself is fastest with the fused kernel, whatever the lengths.)
+        # that are masked out whole, which packed rows never have.
         weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
         if causal:
-            later = torch.ones(length, length, dtype=torch.bool).triu(1)
+            later = torch.ones(weights.shape[-2:], dtype=torch.bool).triu(1)
             weights = weights.masked_fill(later, float("-inf"))
         block = torch.matmul(drop(torch.softmax(weights, dim=-1), dropout), value)
     else:

@@ -70,18 +70,16 @@ class Engine:
     ) -> None:
         self.precision, self.kernels = precision, kernels
         self._heads = encoder.config.heads
-        # The last bit of an activation can decide how it is rounded to 8 bits.
-        self._one_kernel = precision == "int8"
         self._max_positions = encoder.config.max_positions
         self._causal = encoder.config.causal
         self._embeddings = encoder.embeddings
-        self._weights = _identity(encoder)
+        self.identity = identity_of(encoder)
         self._layers = [_engine_layer(layer, make) for layer in encoder.layers]  # type: ignore[arg-type]
 
     def is_of(self, encoder: BertEncoder) -> bool:
         """encoder (BertEncoder): An encoder.
         RETURNS (bool): Whether this engine has its weights, as they are now."""
-        return self._weights == _identity(encoder)
+        return self.identity is not None and self.identity == identity_of(encoder)
 
     def __str__(self) -> str:
         return f"{self.precision}, {self.kernels}"
@@ -112,7 +110,6 @@ class Engine:
                 groups,
                 heads=self._heads,
                 causal=self._causal,
-                one_kernel=self._one_kernel,
             )
             rows = layer.attention_norm(rows + layer.out(attended))
             rows = layer.output_norm(rows + layer.down(layer.up(rows)))
@@ -133,9 +130,36 @@ def _engine_layer(layer: Layer, make: ProductMaker) -> EngineLayer:
     )
 
 
-def _identity(encoder: BertEncoder) -> Tuple[Tuple[int, int], ...]:
-    """Where the weights are, and how often torch has changed each in place."""
-    return tuple((p.data_ptr(), _version(p)) for p in encoder.parameters())
+# What an encoder is made of.
+PARTS = frozenset(
+    {
+        BertEncoder,
+        Embeddings,
+        Layer,
+        Attention,
+        nn.ModuleList,
+        nn.Linear,
+        nn.LayerNorm,
+        nn.Embedding,
+    }
+)
+
+
+def identity_of(encoder: BertEncoder) -> Optional[Tuple[Tuple[int, int], ...]]:
+    """encoder (BertEncoder): An encoder.
+    RETURNS (Optional[Tuple[Tuple[int, int], ...]]): Where its weights are, and how often torch has
+        changed each in place; None if its layers are not what they are called, or somebody watches
+        them: adapters and hooks have to run, which an engine would not do."""
+    # Asked before every prediction: torch's own walk over the parameters takes five times as long.
+    found: List[Tuple[int, int]] = []
+    left: List[nn.Module] = [encoder]
+    while left:
+        part = left.pop()
+        if type(part) not in PARTS or part._forward_hooks or part._forward_pre_hooks:
+            return None
+        found += [(p.data_ptr(), _version(p)) for p in part._parameters.values() if p is not None]
+        left += [child for child in part._modules.values() if child is not None]
+    return tuple(found)
 
 
 def _version(parameter: Tensor) -> int:
@@ -256,18 +280,6 @@ def _time(engine: Engine, batch: PackedPieces, *, repeats: int = 3) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def is_plain(encoder: BertEncoder) -> bool:
-    """encoder (BertEncoder): An encoder.
-    RETURNS (bool): Whether its layers are what they are called, and nobody watches them. Adapters
-        and hooks have to run, which an engine would not do."""
-    for part in encoder.modules():
-        hooked = part._forward_hooks or part._forward_pre_hooks
-        known = (BertEncoder, Embeddings, Layer, Attention, nn.ModuleList)
-        if hooked or type(part) not in (*known, nn.Linear, nn.LayerNorm, nn.Embedding):
-            return False
-    return True
 
 
 def rows_of_batches(n_rows: int) -> int:

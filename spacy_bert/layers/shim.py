@@ -17,7 +17,7 @@ from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 
-from ..encoder.engine import Engine, check_inference, is_plain, make_engine
+from ..encoder.engine import Engine, check_inference, identity_of, make_engine
 from ..encoder.precision import multiplies_bf16
 from .finite import HasText, describe
 from .fork_guard import guard_forks
@@ -82,9 +82,10 @@ class BertShim(PyTorchShim):
         """RETURNS (Optional[Engine]): What predicts with the weights as they are now; None if the
         module itself has to, which is so where something was added to it."""
         encoder, engine = self._model.encoder, self._engine
-        if not is_plain(encoder) or (self._inference == "fp32" and self.device.type != "cpu"):
+        identity = identity_of(encoder)
+        if identity is None or (self._inference == "fp32" and self.device.type != "cpu"):
             return None
-        if engine is None or not engine.is_of(encoder):
+        if engine is None or engine.identity != identity:
             self._engine = engine = make_engine(encoder, self._chosen or self._inference)
             self._chosen = engine.precision
         return engine
