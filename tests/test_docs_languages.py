@@ -31,7 +31,7 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             path = tmp_path / f"texts-{lang}" / f"{i}.txt"
             path.write_text(" ".join(text.format(year) for year in range(i, i + 4)), "utf8")
     monkeypatch.chdir(tmp_path)
-    lines = "\n".join(blocks("sh", PAGE)).splitlines()
+    lines = [line for block in blocks("sh", PAGE) for line in block.splitlines()]
     assert len(lines) == 9
     for line in lines:
         line = f"{line} {SMALL}" if " pretrain " in line else line

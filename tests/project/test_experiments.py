@@ -19,7 +19,6 @@ sys.path.insert(0, str(EXPERIMENTS / "scripts"))
 import fine_tune  # noqa: E402
 import show  # noqa: E402
 import tables  # noqa: E402
-
 from spacy_bert.encoder import BertConfig  # noqa: E402
 from spacy_bert.pretraining import PretrainConfig  # noqa: E402
 
