@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, Dict
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Threads that wait should sleep: a spinning one slows whatever else the machine does.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("THREADS", "2")
 
 
@@ -37,6 +35,8 @@ def answer(peer: Any, task: Dict[str, Any]) -> Dict[str, Any]:
     kind = task["kind"]
     if kind == "vectors":
         return {"vectors": peer.vectors(task["texts"]).tolist()}
+    if kind == "plain":
+        return {"vectors": peer.plain(task["texts"]).tolist()}
     if kind == "peak":
         return {"flops": matrix_peak(*task["sizes"])}
     reset_peak()

@@ -93,6 +93,12 @@ class SpacyPeer:
         return np.stack([self.mean(doc) for doc in self.nlp.pipe(texts)])
 
     def mean(self, doc: Doc) -> np.ndarray:
+        """RETURNS (np.ndarray): Mean over the pieces, [CLS] and [SEP] included."""
+        raise NotImplementedError
+
+    def plain(self, texts: List[str]) -> np.ndarray:
+        """RETURNS (np.ndarray): Means over the pieces without [CLS] and [SEP], of texts whose words
+        are pieces."""
         raise NotImplementedError
 
     def joint(self, texts: List[str], examples: str) -> None:
@@ -167,6 +173,9 @@ class Ours(SpacyPeer):
 
     def mean(self, doc: Doc) -> np.ndarray:
         return doc._.bert.pooled("mean")
+
+    def plain(self, texts: List[str]) -> np.ndarray:
+        return np.stack([doc.tensor.mean(axis=0) for doc in self.nlp.pipe(texts)])
 
     def optimizer(self) -> Any:
         from spacy_bert.layers.optimizer import AdamW
@@ -256,6 +265,6 @@ name = "{self.checkpoint}"
             f'width = {self.width}\npooling = {{"@layers": "reduce_mean.v1"}}\nupstream = "transformer"\n'
         )
 
-    def mean(self, doc: Doc) -> np.ndarray:
-        # It leaves out [CLS] and [SEP]: its vectors cannot be the mean that the others are.
-        return doc._.trf_data.last_hidden_layer_state.dataXd.mean(axis=0)
+    def plain(self, texts: List[str]) -> np.ndarray:
+        docs = self.nlp.pipe(texts)
+        return np.stack([d._.trf_data.last_hidden_layer_state.dataXd.mean(axis=0) for d in docs])
