@@ -1,5 +1,6 @@
 # make demo    set up and run the project: from raw text to a packaged pipeline, ten minutes on two cores
 # make test    set up and pass the tests
+# make test-all  those, too, that take more than a few seconds each
 # make check   format, lint, types
 # make bench   side by side with peers, each in an environment of its own
 PYTHON ?= python3.11
@@ -7,13 +8,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-all check bench clean
 
 demo: $(READY)
 	cd project && ../$(BIN)/python -m spacy project run all
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -26,7 +26,7 @@ NAMES: Dict[str, str] = {
     """,
     "spacy_architectures": """
         spacy-bert.Bert.v1
-        spacy-bert.BertListener.v1
+        spacy-bert.BertLayerMix.v1 spacy-bert.BertListener.v1
         spacy-bert.BertMaskedLM.v1
         spacy-bert.BertPieceListener.v1
         spacy-bert.BertPieces.v1

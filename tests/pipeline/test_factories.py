@@ -97,6 +97,8 @@ def test_default_config():
             "activation": "gelu",
             "hidden_dropout": 0.1,
             "attention_dropout": 0.1,
+            "causal": False,
+            "layers": [-1],
             "window": 512,
             "stride": 448,
             "batch_pieces": 4096,
