@@ -318,6 +318,11 @@ def encode_all(
         with torch.inference_mode():
             return encode(batch)
 
-    # The number of threads is a setting of each thread.
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from zip(order, pool.map(work, (batches[i] for i in order)))
+    # The number of threads is a setting of each thread. This one gets one, too, for what it does with
+    # the rows: helpers that it wakes spin for a while, on cores that the others need.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from zip(order, pool.map(work, (batches[i] for i in order)))
+    finally:
+        torch.set_num_threads(threads)
