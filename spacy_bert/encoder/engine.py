@@ -8,8 +8,7 @@ Legend: R rows (pieces) of the batch, W width, F width of the feed-forward layer
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -21,12 +20,9 @@ from .config import BertConfig
 from .packing import PackedPieces, pack
 from .precision import multiplies_bf16
 from .products import GELU_FLOOR, Int8Product, PackedProduct, PlainProduct, Product
+from .side_by_side import CPU_ROWS
 
 INFERENCE = ("fp32", "bf16", "int8", "auto")
-# Rows of a micro-batch on a processor: what a layer makes of them stays in its cache.
-CPU_ROWS = 1024
-# Fewer rows than this are not worth a second thread of their own.
-WORTH_SPLITTING = 256
 # "auto" takes a faster precision only if the vectors keep this cosine with those of 32 bits, on
 # average, and it is faster by this factor.
 LIKENESS, GAIN = 0.99, 1.1
@@ -57,7 +53,8 @@ class EngineLayer(NamedTuple):
 
 
 class Engine:
-    """An encoder, ready to compute. It does not follow later changes of the weights; see `is_of`.
+    """An encoder, ready to compute. It does not follow later changes of the weights: while
+    `identity_of(encoder)` is its `identity`, it is up to date.
 
     encoder (BertEncoder): The encoder; its embeddings and norms are used in place.
     precision (str): What it computes in: "fp32", "bf16" or "int8".
@@ -75,11 +72,6 @@ class Engine:
         self._embeddings = encoder.embeddings
         self.identity = identity_of(encoder)
         self._layers = [_engine_layer(layer, make) for layer in encoder.layers]  # type: ignore[arg-type]
-
-    def is_of(self, encoder: BertEncoder) -> bool:
-        """encoder (BertEncoder): An encoder.
-        RETURNS (bool): Whether this engine has its weights, as they are now."""
-        return self.identity is not None and self.identity == identity_of(encoder)
 
     def __str__(self) -> str:
         return f"{self.precision}, {self.kernels}"
@@ -155,7 +147,8 @@ def identity_of(encoder: BertEncoder) -> Optional[Tuple[Tuple[int, int], ...]]:
     left: List[nn.Module] = [encoder]
     while left:
         part = left.pop()
-        if type(part) not in PARTS or part._forward_hooks or part._forward_pre_hooks:
+        watched = part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__
+        if watched or type(part) not in PARTS:
             return None
         found += [(p.data_ptr(), _version(p)) for p in part._parameters.values() if p is not None]
         left += [child for child in part._modules.values() if child is not None]
@@ -204,10 +197,10 @@ def make_engine(encoder: BertEncoder, inference: str) -> Engine:
         dtype = torch.bfloat16 if inference == "bf16" else torch.float32
         kernels = "torch, 32 bits" if inference == "int8" else "torch"
         return Engine(encoder, inference, kernels, _plain(dtype))
-    for kernels, make in WAYS[inference]:
-        if kernels.startswith("torch") or _works(make, TOLERANCE[inference]):
-            return Engine(encoder, inference, kernels, make)
-    raise AssertionError("torch's own kernels are always there")
+    ways = WAYS[inference]
+    working = (way for way in ways if _works(way[1], TOLERANCE[inference]))
+    kernels, make = next(working, ways[-1])  # the last are torch's own
+    return Engine(encoder, inference, kernels, make)
 
 
 _probed: Dict[ProductMaker, bool] = {}
@@ -224,7 +217,8 @@ def _works(make: ProductMaker, tolerance: float) -> bool:
 
 def _probe(make: ProductMaker, tolerance: float) -> bool:
     numbers = np.random.default_rng(0)
-    layer = nn.Linear(32, 48)
+    # Its weights are not drawn from torch's generator, which may be in the middle of a training run.
+    layer = nn.utils.skip_init(nn.Linear, 32, 48)
     rows = torch.from_numpy(numbers.standard_normal((5, 32), dtype=np.float32))
     with torch.inference_mode():
         layer.weight.copy_(torch.from_numpy(numbers.uniform(-0.2, 0.2, (48, 32))))
@@ -280,49 +274,3 @@ def _time(engine: Engine, batch: PackedPieces, *, repeats: int = 3) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
-
-
-def rows_of_batches(n_rows: int) -> int:
-    """How large to make the batches of some rows on a processor, so that they fit in its cache and
-    all threads have as many of them.
-
-    n_rows (int): Rows in all.
-    RETURNS (int): Rows of a batch, at most.
-    """
-    threads = torch.get_num_threads()
-    if n_rows < WORTH_SPLITTING:
-        return CPU_ROWS
-    return -(-n_rows // (threads * -(-n_rows // (threads * CPU_ROWS))))
-
-
-def encode_all(
-    encode: Callable[[PackedPieces], Tensor], batches: Sequence[PackedPieces]
-) -> Iterator[Tuple[int, Tensor]]:
-    """Encode batches side by side, each on one thread: threads that share a product wait for one
-    another at its end, and for what is between products only one of them works.
-
-    encode (Callable[[PackedPieces], Tensor]): An engine.
-    batches (Sequence[PackedPieces]): The batches, shortest sequences first.
-    YIELDS (Tuple[int, Tensor]): The number of a batch and its rows, the last batch first: the
-        longest sequences take longest, so that threads end at the same time.
-    """
-    order = range(len(batches) - 1, -1, -1)
-    threads = torch.get_num_threads()
-    on_cpu = all(batch.ids.device.type == "cpu" for batch in batches)
-    if threads < 2 or len(batches) < threads or not on_cpu:
-        for i in order:
-            yield i, encode(batches[i])
-        return
-
-    def work(batch: PackedPieces) -> Tensor:
-        with torch.inference_mode():
-            return encode(batch)
-
-    # The number of threads is a setting of each thread. This one gets one, too, for what it does with
-    # the rows: helpers that it wakes spin for a while, on cores that the others need.
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from zip(order, pool.map(work, (batches[i] for i in order)))
-    finally:
-        torch.set_num_threads(threads)

@@ -16,8 +16,9 @@ from thinc.util import torch2xp
 from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, Checkpoint, Pooler, initialize_weights
-from ..encoder.engine import Engine, encode_all
+from ..encoder.engine import Engine
 from ..encoder.packing import PackedPieces
+from ..encoder.side_by_side import encode_all
 from ..wordpiece import WordPieceTokenizer
 from .doc_windows import DocPieces, MicroBatch, WindowBatch
 from .finite import check_finite

@@ -15,8 +15,8 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..alignment import Alignment, align
-from ..encoder.engine import rows_of_batches
 from ..encoder.packing import PackedPieces
+from ..encoder.side_by_side import rows_of_batches
 from ..segments import split_character
 from ..windows import Window, check_window, split_windows
 from ..wordpiece import WordPieceTokenizer, encode_masked
