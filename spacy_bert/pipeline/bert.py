@@ -33,12 +33,12 @@ from ..layers.shared_batch import SharedBatch
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
-from .streaming import annotate_all, buffered
+from .streaming import Streamed
 
 KEEPABLE = ("tokens", "pooler", "max", ROWS)
 
 
-class Bert(TrainablePipe):
+class Bert(Streamed, TrainablePipe):
     """The shared BERT encoder of a pipeline (factory `bert`).
 
     vocab (Vocab): The shared vocabulary.
@@ -170,16 +170,6 @@ class Bert(TrainablePipe):
         self.model.initialize(X=sample)
 
     # Prediction
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream of Docs.
-
-        stream (Iterable[Doc]): The Docs.
-        batch_size (int): How many to buffer at most; fewer where they are long.
-        YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
-        """
-        for docs in buffered(stream, batch_size):
-            yield from annotate_all(self, docs)
 
     def predict(self, docs: Iterable[Doc]) -> DocVectors:
         """Encode some Docs, without changing them.

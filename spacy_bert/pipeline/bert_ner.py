@@ -1,7 +1,7 @@
 """The `bert_ner` component: named entities from a tag for each token."""
 
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from spacy.errors import Errors
@@ -27,10 +27,10 @@ from .entity_tags import (
     where_possible,
     write_entities,
 )
-from .streaming import annotate_all, buffered
+from .streaming import Streamed
 
 
-class BertNER(TrainablePipe):
+class BertNER(Streamed, TrainablePipe):
     """BERT's named entity recogniser (factory `bert_ner`): each token gets a tag, and the best
     sequence of tags that makes entities is looked for.
 
@@ -145,16 +145,6 @@ class BertNER(TrainablePipe):
         self.model.initialize(X=sample, Y=outputs)
 
     # Prediction
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream of Docs.
-
-        stream (Iterable[Doc]): The Docs.
-        batch_size (int): How many to buffer at most; fewer where they are long.
-        YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
-        """
-        for docs in buffered(stream, batch_size):
-            yield from annotate_all(self, docs)
 
     def predict(self, docs: Iterable[Doc]) -> List[DocEntities]:
         """Find entities in some Docs, without changing them.

@@ -1,7 +1,7 @@
 """The `fill_mask` component: asks a masked language model what stands behind each mask."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 from spacy import util
 from spacy.language import Language
@@ -16,10 +16,10 @@ from ..layers.doc_encoder import find_part, has_encoder, is_loaded, load_weights
 from ..layers.masked_lm import MaskPredictions
 from ..wordpiece import WordPieceTokenizer
 from .mask_view import store
-from .streaming import annotate_all, buffered
+from .streaming import Streamed, annotate_all
 
 
-class FillMask(Pipe):
+class FillMask(Streamed, Pipe):
     """Ranks the pieces of the vocabulary for each "[MASK]" in the raw text of a Doc (factory
     `fill_mask`), as the masked language model does that the checkpoint was pretrained as.
 
@@ -132,16 +132,6 @@ class FillMask(Pipe):
         RETURNS (Optional[Doc]): The same, with `doc._.fill_mask`; None, as of spaCy's own
             components, if it failed and the error handler did not raise."""
         return next(iter(annotate_all(self, [doc])), None)
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream of Docs.
-
-        stream (Iterable[Doc]): The Docs.
-        batch_size (int): How many to buffer at most; fewer where they are long.
-        YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
-        """
-        for docs in buffered(stream, batch_size):
-            yield from annotate_all(self, docs)
 
     def predict(self, docs: Iterable[Doc]) -> List[MaskPredictions]:
         """Rank pieces for the masks of some Docs, without changing them.

@@ -2,7 +2,7 @@
 
 import warnings
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, cast
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
 from spacy.language import Language
@@ -16,10 +16,10 @@ from ..answers import Answer, answers_of, context_start, is_annotated, set_answe
 from ..layers.piece_listener import release_rows
 from ..layers.piece_rows import PieceRows
 from .answer_spans import Candidates, Targets, answer_targets, best_answers, window_loss
-from .streaming import annotate_all, buffered
+from .streaming import Streamed, annotate_all
 
 
-class SpanQA(TrainablePipe):
+class SpanQA(Streamed, TrainablePipe):
     """Extractive question answering (factory `span_qa`; paper, sections 4.2 and 4.3).
 
     It reads pairs: `spacy_bert.make_pair(nlp, question, context)`. The best answers are then in
@@ -122,16 +122,6 @@ class SpanQA(TrainablePipe):
         RETURNS (Optional[Doc]): The same, with answers; None, as of spaCy's own components, if it
             failed and the error handler did not raise."""
         return next(iter(annotate_all(self, [doc])), None)
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream of Docs.
-
-        stream (Iterable[Doc]): The pairs.
-        batch_size (int): How many to buffer at most; fewer where they are long.
-        YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
-        """
-        for docs in buffered(stream, batch_size):
-            yield from annotate_all(self, docs)
 
     def predict(self, docs: Iterable[Doc]) -> List[Candidates]:
         """Find the best answers, without changing the Docs.

@@ -58,3 +58,17 @@ def annotate_all(pipe: Annotator, docs: List[Doc]) -> List[Doc]:
             pipe.get_error_handler()(pipe.name, pipe, docs, error)
             return []
     return [done for doc in docs for done in annotate_all(pipe, [doc])]
+
+
+class Streamed:
+    """Gives a component the `pipe` that goes with its `predict`; stands before TrainablePipe."""
+
+    def pipe(self: Annotator, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate a stream of Docs.
+
+        stream (Iterable[Doc]): The Docs.
+        batch_size (int): How many to buffer at most; fewer where they are long.
+        YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
+        """
+        for docs in buffered(stream, batch_size):
+            yield from annotate_all(self, docs)

@@ -1,7 +1,7 @@
 """The `text_regressor` component: one number a text, or a pair of texts."""
 
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 from spacy.language import Language
@@ -14,10 +14,10 @@ from thinc.types import Floats2d
 
 from ..targets import score_of, set_score
 from .correlation import pearson, spearman
-from .streaming import annotate_all, buffered
+from .streaming import Streamed
 
 
-class TextRegressor(TrainablePipe):
+class TextRegressor(Streamed, TrainablePipe):
     """Predicts a number for each Doc (factory `text_regressor`): how alike two texts are, how hard one is
     to read, what it sold for.
 
@@ -85,16 +85,6 @@ class TextRegressor(TrainablePipe):
         self.model.initialize(X=sample, Y=self.model.ops.alloc2f(len(sample), 1))
 
     # Prediction
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream of Docs.
-
-        stream (Iterable[Doc]): The Docs.
-        batch_size (int): How many to buffer at most; fewer where they are long.
-        YIELDS (Doc): The Docs, in order. One that fails goes to the error handler, alone.
-        """
-        for docs in buffered(stream, batch_size):
-            yield from annotate_all(self, docs)
 
     def predict(self, docs: Iterable[Doc]) -> np.ndarray:
         """Predict numbers for some Docs, without changing them.
