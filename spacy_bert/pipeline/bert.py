@@ -21,8 +21,6 @@ from ..layers.doc_encoder import (
     check_pooling,
     find_part,
     is_loaded,
-    load_weights,
-    randomize_weights,
     shim_of,
 )
 from ..layers.finite import describe
@@ -31,6 +29,7 @@ from ..layers.piece_listener import PieceListenerModel, say_who_is_alone
 from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
 from ..layers.tokenizer_attr import NOT_LOADED
+from ..layers.weights import load_weights, randomize_weights
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
 from .streaming import Streamed

@@ -6,7 +6,8 @@ from spacy.language import Language
 from thinc.api import Model
 
 from ..encoder import load_checkpoint
-from ..layers.doc_encoder import has_encoder, is_loaded, load_weights
+from ..layers.doc_encoder import has_encoder, is_loaded
+from ..layers.weights import load_weights
 
 
 def LoadCheckpoint(

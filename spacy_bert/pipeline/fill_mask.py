@@ -12,8 +12,9 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 
 from ..encoder import Checkpoint, load_checkpoint
-from ..layers.doc_encoder import find_part, has_encoder, is_loaded, load_weights
+from ..layers.doc_encoder import find_part, has_encoder, is_loaded
 from ..layers.masked_lm import MaskPredictions
+from ..layers.weights import load_weights
 from ..wordpiece import WordPieceTokenizer
 from .mask_view import store
 from .streaming import Streamed, annotate_all

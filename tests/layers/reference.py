@@ -1,5 +1,6 @@
 """What the encoder's layer has to give, computed slowly: one Doc, one window, one token at a time."""
 
+from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
@@ -7,10 +8,22 @@ import torch
 from spacy.tokens import Doc
 from torch import Tensor
 
+from spacy_bert.encoder import load_checkpoint
 from spacy_bert.encoder.packing import pack
 from spacy_bert.layers.doc_encoder import DocEncoder, find_part, shim_of
+from spacy_bert.layers.weights import load_weights
+from spacy_bert.models.encoder import Bert
 from spacy_bert.segments import split_character
 from spacy_bert.windows import split_windows
+
+
+def build(checkpoint: Path, **settings: Any) -> Any:
+    """checkpoint (Path): A checkpoint. RETURNS (Any): A Bert of small windows with its weights."""
+    loaded = load_checkpoint(checkpoint)
+    sizes = {k: v for k, v in loaded.config.to_dict().items() if k != "initializer_range"}
+    model = Bert(**{**sizes, "window": 12, "stride": 7, "batch_pieces": 25, **settings})
+    load_weights(model, loaded)
+    return model
 
 
 def network_of(model: Any) -> DocEncoder:

@@ -18,14 +18,10 @@ from spacy_bert.layers.doc_encoder import (
     DocVectors,
     doc_encoder,
     find_part,
-    load_weights,
-    randomize_weights,
-    shim_of,
 )
 from spacy_bert.models.encoder import Bert
-from spacy_bert.wordpiece import WordPieceTokenizer
 
-from .reference import network_of, slow_vectors
+from .reference import build, network_of, slow_vectors
 
 OUTPUTS = ("tokens", *POOLINGS)
 LONG = "Alice lives in Paris, and Bob doesn't: he works (or worked) in 42 London cafés! " * 2
@@ -230,14 +226,6 @@ def test_gradients_add_up(model: Any, docs: List[Doc]) -> None:
         torch.testing.assert_close(together[name], one_by_one[name], rtol=1e-3, atol=1e-3)
 
 
-def build(checkpoint: Path, **settings: Any) -> Any:
-    loaded = load_checkpoint(checkpoint)
-    sizes = {k: v for k, v in loaded.config.to_dict().items() if k != "initializer_range"}
-    model = Bert(**{**sizes, "window": 12, "stride": 7, "batch_pieces": 25, **settings})
-    load_weights(model, loaded)
-    return model
-
-
 def run(model: Any, docs: List[Doc]) -> Dict[str, torch.Tensor]:
     vectors, backprop = model.begin_update(docs)
     gradient = random_like({"tokens": flat(vectors)["tokens"]})["tokens"]
@@ -363,51 +351,6 @@ def test_bad_settings(settings: Dict[str, int], named: str) -> None:
     """A setting that fails in the middle of training, or with an error that does not name it."""
     with pytest.raises(ValueError, match=named):
         doc_windows.doc_windows(**{"window": 12, "stride": 7, "batch_pieces": 25, **settings})
-
-
-def test_sizes_disagree(make_checkpoint: Callable[..., Path], tiny_checkpoint: Path) -> None:
-    """Weights of another network that are loaded as far as they fit; an error that names one size
-    of several."""
-    model = build(tiny_checkpoint)
-    before = {n: p.clone() for n, p in network_of(model).state_dict().items()}
-    other = load_checkpoint(make_checkpoint(depth=1, layer_norm_eps=1e-6))
-    with pytest.raises(ValueError, match="depth = 2 .* 1; layer_norm_eps = 1e-12 .* 1e-06"):
-        load_weights(model, other)
-    after = network_of(model).state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_dropout_is_the_users_choice(make_checkpoint: Callable[..., Path]) -> None:
-    """A checkpoint that overrides the config's dropout, or that is refused for its own."""
-    checkpoint = make_checkpoint(hidden_dropout=0.5)
-    model = build(checkpoint, hidden_dropout=0.0)
-    assert network_of(model).encoder.config.hidden_dropout == 0.0
-
-
-def test_missing_pooler(make_checkpoint: Callable[..., Path]) -> None:
-    """A pooler left without memory, at zero, or with what was in the memory before, where the
-    checkpoint has none (sentence encoders have none)."""
-    torch.manual_seed(0)
-    model = build(make_checkpoint(parts=()))
-    pooler = network_of(model).pooler.dense.requires_grad_(False)
-    assert 0.01 < float(pooler.weight.std()) < 0.03
-    assert float(pooler.weight.abs().max()) <= 0.04 + 1e-6
-    assert torch.equal(pooler.bias, torch.zeros(32))
-
-
-def test_random_weights(tiny_checkpoint: Path) -> None:
-    """Training from random weights that are not BERT's (truncated normal, 0.02), or with a
-    vocabulary whose ids the embedding does not have."""
-    tokenizer = WordPieceTokenizer.from_disk(tiny_checkpoint)
-    sizes = dict(width=32, depth=2, heads=4, intermediate_width=64, max_positions=64)
-    model = Bert(vocab_size=len(tokenizer), window=12, stride=7, **sizes)
-    assert not shim_of(model).is_loaded
-    randomize_weights(model, tokenizer)
-    weight = network_of(model).encoder.embeddings.pieces.weight.detach()
-    assert 0.015 < float(weight.std()) < 0.02 and float(weight.abs().max()) <= 0.04 + 1e-6
-    small = Bert(vocab_size=len(tokenizer) - 1, window=12, stride=7, **sizes)
-    with pytest.raises(ValueError, match=f"vocab_size = {len(tokenizer)}"):
-        randomize_weights(small, tokenizer)
 
 
 def test_not_loaded(nlp: Any) -> None:

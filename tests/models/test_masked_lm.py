@@ -4,7 +4,8 @@ import pytest
 from spacy.util import registry
 
 from spacy_bert.encoder import BertConfig, load_checkpoint
-from spacy_bert.layers.doc_encoder import find_part, has_encoder, is_loaded, load_weights
+from spacy_bert.layers.doc_encoder import find_part, has_encoder, is_loaded
+from spacy_bert.layers.weights import load_weights
 from spacy_bert.models.masked_lm import BertMaskedLM
 from spacy_bert.pipeline.assemble import masked_lm_settings
 
