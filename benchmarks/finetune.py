@@ -7,7 +7,7 @@ official metrics. Prints how far we are from the reference, with the interval of
 bootstrap over the examples, and the time that either took. Each task, side and seed is trained in
 a process of its own and kept in benchmarks/.runs/finetune, so that a run that was interrupted goes
 on. FOLDER has a folder for each task: cola, mrpc, sick, sst-2, stsb, wnut-17, uner-english-ewt,
-squadshifts; finetuning/tasks.py names their files.
+squadshifts, squad-2.0; finetuning/tasks.py names their files.
 
 Writes benchmarks/results/finetune-TASK.json, and finetune.md of all of them.
 """
@@ -183,12 +183,14 @@ def summarize(task: Task, cells: Dict[str, List[Dict[str, Any]]], data: Data) ->
         side: {work: [cell[work] for cell in done] for work in ("training", "prediction")}
         for side, done in cells.items()
     }
+    # Where there is nothing to learn, training takes no time.
+    works = ("training", "prediction") if task.epochs else ("prediction",)
     ratios = {
         pipe: {
             f"{work}, {unit}": statistics.median(
                 a[work][unit] / b[work][unit] for a, b in zip(theirs, cells[pipe])
             )
-            for work in ("training", "prediction")
+            for work in works
             for unit in ("seconds", "processor_seconds")
         }
         for pipe in task.pipes
@@ -217,13 +219,16 @@ def make_table(folder: Path) -> str:
         result = results.get(f"finetune-{name}", {"comparisons": []})
         for row in result["comparisons"]:
             faster = result["faster"][row["pipe"]]
+            times = [
+                f"{faster[key]:.1f}" if key in faster else ""
+                for key in ("training, processor_seconds", "prediction, processor_seconds")
+            ]
             lines.append(
                 f"| {name} | {row['split']}, {row['n']:,} | {row['metric']} | {len(row['ours'])} "
                 f"| {spread(row['theirs'])} | `{row['pipe']}` | {spread(row['ours'])} "
                 f"| {100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}) "
                 f"| {'yes' if row['passed'] else 'no'} "
-                f"| {faster['training, processor_seconds']:.1f} "
-                f"| {faster['prediction, processor_seconds']:.1f} |"
+                f"| {' | '.join(times)} |"
             )
     return "\n".join(lines) + "\n"
 

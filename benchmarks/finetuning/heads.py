@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Tuple
 
 import torch
 from transformers import (
+    AutoModel,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -86,6 +87,25 @@ class Texts(Head):
         return sum(map(len, record["texts"]))
 
 
+class Similarity(Head):
+    """The cosine of the mean vectors of two texts; there is nothing to learn."""
+
+    def __init__(self, checkpoint: str, kind: str, train: Records) -> None:
+        super().__init__(checkpoint, kind, train)
+        self.model = AutoModel.from_pretrained(checkpoint, add_pooling_layer=False)
+
+    def batch(self, records: Records, *, gold: bool = False) -> Batch:
+        return dict(self.pad([record["texts"][i] for i in (0, 1) for record in records]))
+
+    def decode(self, records: Records, outputs: Any) -> List[Any]:
+        mask = self.batch(records)["attention_mask"][..., None]
+        means = (outputs.last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1)
+        return torch.cosine_similarity(*means.chunk(2)).tolist()
+
+    def length(self, record: Dict[str, Any]) -> int:
+        return sum(map(len, record["texts"]))
+
+
 class Entities(Head):
     """A BIO tag for each word, read off its first piece."""
 
@@ -145,6 +165,7 @@ class Answers(Head):
     def __init__(self, checkpoint: str, kind: str, train: Records) -> None:
         super().__init__(checkpoint, kind, train)
         self.model = AutoModelForQuestionAnswering.from_pretrained(checkpoint)
+        self.knows_none = not all(record["gold"] for record in train)
 
     def windows(self, records: Records) -> Any:
         return self.pad(
@@ -169,7 +190,9 @@ class Answers(Head):
         return inputs
 
     def place(self, encoded: Any, window: int, record: Dict[str, Any]) -> Tuple[int, int]:
-        """RETURNS (Tuple[int, int]): Pieces of the first answer; those of [CLS] if the window does not hold it."""
+        """RETURNS (Tuple[int, int]): Pieces of the first answer; those of [CLS] if the window holds none."""
+        if not record["gold"]:
+            return 0, 0
         text, start = record["gold"][0]
         end = start + len(text)
         context = context_pieces(encoded, window)
@@ -181,7 +204,11 @@ class Answers(Head):
         encoded = self.windows(records)
         owners = encoded["overflow_to_sample_mapping"].tolist()
         best: Dict[int, Tuple[float, str]] = {}
+        # That there is no answer is as likely as in the window that says so the least.
+        none: Dict[int, float] = {}
         for window, row in enumerate(owners):
+            at_cls = float(outputs.start_logits[window, 0] + outputs.end_logits[window, 0])
+            none[row] = min(at_cls, none.get(row, at_cls))
             context = context_pieces(encoded, window)
             starts, ends = (
                 {p: float(logits[window, p]) for p in context}
@@ -197,6 +224,8 @@ class Answers(Head):
                     if a <= b < a + LONGEST_ANSWER and total > best.get(row, (-1e9, ""))[0]:
                         text = records[row]["context"][context[a][0] : context[b][1]]
                         best[row] = (total, text)
+        if self.knows_none:
+            best = {row: found for row, found in best.items() if found[0] >= none[row]}
         return [best.get(row, (0.0, ""))[1] for row in range(len(records))]
 
     def length(self, record: Dict[str, Any]) -> int:

@@ -12,10 +12,16 @@ from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import torch
 from clock import now
-from heads import Answers, Entities, Head, Texts
+from heads import Answers, Entities, Head, Similarity, Texts
 from transformers import get_linear_schedule_with_warmup
 
-HEADS = {"label": Texts, "number": Texts, "entities": Entities, "answers": Answers}
+HEADS = {
+    "label": Texts,
+    "number": Texts,
+    "similarity": Similarity,
+    "entities": Entities,
+    "answers": Answers,
+}
 PREDICTED_AT_ONCE = 64
 
 

@@ -7,6 +7,7 @@ import math
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+import numpy as np
 from clock import now
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -15,6 +16,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config_from_str, registry
 
+from spacy_bert import from_checkpoint
 from spacy_bert.cli.pooling import choose_pooling
 from spacy_bert.cli.training_config import training_config
 from spacy_bert.encoder import load_checkpoint
@@ -31,9 +33,11 @@ def main() -> None:
     n_steps = math.ceil(len(job["train"]) / job["recipe"]["batch_size"]) * job["recipe"]["epochs"]
     registry.readers.register(READER, func=lambda limit: Records(job, limit))
     registry.loggers.register(LOGGER, func=lambda: logger(n_steps))
-    nlp = init_nlp(make_config(job, n_steps))
+    learns = job["kind"] != "similarity"
+    nlp = init_nlp(make_config(job, n_steps)) if learns else from_checkpoint(job["checkpoint"])
     started = now()
-    train(nlp, None, stdout=io.StringIO())
+    if learns:
+        train(nlp, None, stdout=io.StringIO())
     trained = now()
     predictions = {split: predict(nlp, job, rows) for split, rows in job["splits"].items()}
     predicted = now()
@@ -74,8 +78,8 @@ def make_config(job: Dict[str, Any], n_steps: int) -> Any:
         **recipe["overrides"],
     }
     config = load_config_from_str(text, overrides=changes, interpolate=False)
-    if job["kind"] == "answers":
-        # Every question has an answer, and the reference always gives one.
+    if job["kind"] == "answers" and all(record["gold"] for record in job["train"]):
+        # Every question has an answer, and the reference then always gives one.
         config["components"][job["pipe"]]["null_threshold"] = None
     config["corpora"] = {
         "train": {"@readers": READER, "limit": 0},
@@ -135,8 +139,17 @@ def set_gold_answers(doc: Doc, record: Dict[str, Any]) -> None:
 def predict(nlp: Language, job: Dict[str, Any], records: List[Dict[str, Any]]) -> List[Any]:
     """nlp (Language): The pipeline. job (Dict[str, Any]): What was trained.
     records (List[Dict[str, Any]]): Examples. RETURNS (List[Any]): A prediction each."""
+    if job["kind"] == "similarity":
+        vectors = [vectors_of(nlp, [record["texts"][i] for record in records]) for i in (0, 1)]
+        return (vectors[0] * vectors[1]).sum(axis=1).tolist()
     docs = nlp.pipe(make_doc(nlp, job["kind"], record) for record in records)
     return [PREDICTIONS[job["kind"]](doc) for doc in docs]
+
+
+def vectors_of(nlp: Language, texts: List[str]) -> np.ndarray:
+    """RETURNS (np.ndarray): Mean vectors, of length 1; shape (n_texts, width)."""
+    means = np.stack([doc._.bert.pooled("mean") for doc in nlp.pipe(texts)])
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 def best_answer(doc: Doc) -> str:

@@ -2,9 +2,9 @@
 
 Both sides are given the same examples, as plain records:
 
-    label, number   {"texts": [one or two], "gold": "1" or 3.2}
-    entities        {"words": [...], "gold": [[first, end, label], ...]}, in words
-    answers         {"id", "question", "context", "gold": [[text, first character], ...]}
+    label, number, similarity   {"texts": [one or two], "gold": "1" or 3.2}
+    entities                    {"words": [...], "gold": [[first, end, label], ...]}, in words
+    answers                     {"id", "question", "context", "gold": [[text, first character], ...]}
 """
 
 import gzip
@@ -30,7 +30,7 @@ class Task:
     """What is compared.
 
     name (str): What it is called.
-    kind (str): "label", "number", "entities" or "answers".
+    kind (str): "label", "number", "similarity", "entities" or "answers".
     metrics (Tuple[str, ...]): The official metrics, see comparison.METRICS.
     pipes (Tuple[str, ...]): What learns it on our side.
     read (Callable[[Path], Data]): Folder of all data -> the data of this task.
@@ -127,19 +127,34 @@ def squad(n_train: int, n_other: int) -> Callable[[Path], Data]:
         new Wikipedia articles, scored on the others, and on reviews."""
 
     def read(root: Path) -> Data:
-        from spacy_bert.readers.squad import read_squad
-
-        questions = read_squad(root / "squadshifts" / "new_wiki_v1.0.json.gz")
-        titles = sorted({question.title for question in questions})
-        random.Random(0).shuffle(titles)
-        trained = set(titles[: round(0.8 * len(titles))])
-        train = [_answer_record(q) for q in questions if q.title in trained]
-        held_out = [_answer_record(q) for q in questions if q.title not in trained]
-        reviews = read_squad(root / "squadshifts" / "amazon_reviews_v1.0.json.gz")
-        other = draw([_answer_record(q) for q in reviews], n_other)
+        train, held_out = _by_title(root / "squadshifts" / "new_wiki_v1.0.json.gz")
+        other = draw(
+            _by_title(root / "squadshifts" / "amazon_reviews_v1.0.json.gz", 0.0)[1], n_other
+        )
         return Data(draw(train, n_train), {"held-out titles": held_out, "amazon": other})
 
     return read
+
+
+def squad_2(root: Path) -> Data:
+    """root (Path): Folder of all data.
+    RETURNS (Data): The part of SQuAD 2.0's development set that is there, half of it without an answer:
+        four fifths of its articles to train on, the others to score."""
+    train, held_out = _by_title(root / "squad-2.0" / "dev-part-a-v2.0.json")
+    return Data(train, {"held-out titles": held_out})
+
+
+def _by_title(path: Path, share: float = 0.8) -> Tuple[List[Record], List[Record]]:
+    """Questions of a file, of a share of its titles and of the others."""
+    from spacy_bert.readers.squad import read_squad
+
+    questions = read_squad(path)
+    titles = sorted({question.title for question in questions})
+    random.Random(0).shuffle(titles)
+    chosen = set(titles[: round(share * len(titles))])
+    sides = ([q for q in questions if (q.title in chosen) == inside] for inside in (True, False))
+    first, second = ([_answer_record(q) for q in side] for side in sides)
+    return first, second
 
 
 def draw(records: List[Record], n: int) -> List[Record]:
@@ -172,10 +187,14 @@ TASKS: Dict[str, Task] = {
         Task("cola", "label", ("matthews",), TEXT, table("cola", ["in-domain"])),
         Task("sick", "label", ("accuracy",), TEXT, table("sick", ["test"])),
         Task("sts-b", "number", ("spearman",), NUMBER, table("sts-b", ["test"])),
+        Task(
+            "sts-b-untrained", "similarity", ("spearman",), ("bert",), table("sts-b", ["test"]), 0
+        ),
         Task("wnut-17", "entities", ("entity f1",), RECOGNISERS, WNUT, epochs=5),
         Task("mrpc", "label", ("f1",), TEXT, table("mrpc", ["test"])),
         Task("sst-2", "label", ("accuracy",), TEXT, table("sst-2", ["dev"], 10_000)),
         Task("qa", "answers", ("exact match", "answer f1"), ("span_qa",), squad(2000, 2000)),
+        Task("squad-2", "answers", ("exact match", "answer f1"), ("span_qa",), squad_2),
         Task("uner-ewt", "entities", ("entity f1",), RECOGNISERS, EWT),
         Task("sst-2-full", "label", ("accuracy",), TEXT, table("sst-2", ["dev"])),
         Task("qa-full", "answers", ("exact match", "answer f1"), ("span_qa",), squad(0, 0)),

@@ -12,6 +12,10 @@ from torch import Tensor
 
 from .dropout import dropout as drop
 
+# In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them: groups of fewer
+# rows than this are not worth it.
+WORTH_COMPILING = 512
+
 
 class LengthGroup(NamedTuple):
     """Neighbouring sequences of equal length: a dense block that needs neither padding nor mask.
@@ -72,8 +76,14 @@ def self_attention(
 
 def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     """Attention of sequences of one length: (N, L, 3, H, D) -> (N * L, H * D)."""
+    n_seqs, length = qkv.shape[:2]
+    on_cpu = qkv.device.type == "cpu"
+    is_small = n_seqs * length < WORTH_COMPILING
+    if on_cpu and dropout and qkv.dtype == torch.bfloat16 and is_small:
+        with torch.autocast("cpu", enabled=False):
+            return _attend(qkv.float(), dropout, causal).to(qkv.dtype)
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, H, L, D) each
-    if qkv.device.type == "cpu" and dropout:
+    if on_cpu and dropout:
         # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
         # that are masked out whole, which packed rows never have.
         weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
@@ -87,4 +97,4 @@ def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
         block = F.scaled_dot_product_attention(
             query, key, value, dropout_p=dropout, is_causal=causal
         )
-    return block.transpose(1, 2).reshape(qkv.shape[0] * qkv.shape[1], -1)
+    return block.transpose(1, 2).reshape(n_seqs * length, -1)

@@ -11,6 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# What the numbers of rows are multiples of on a processor, in inference and in training (see `fill`).
+# In training the memory of a step is then given back in sizes that the next one asks for, too: else it
+# would grow by half within an epoch.
+ENGINE_ROWS, TRAINING_ROWS = 16, 64
+
 
 class PackedPieces(NamedTuple):
     """A batch of sequences, concatenated without padding.
@@ -93,6 +98,30 @@ def pack_rows(
         cu_seqlens=torch.from_numpy(cu_seqlens),
         max_seqlen=max(lengths, default=0),
         lengths=tuple(lengths),
+    )
+
+
+def fill(pieces: PackedPieces, multiple: int) -> PackedPieces:
+    """Add rows that nobody reads, so that batches have one of few numbers of rows: on a processor, oneDNN
+    compiles kernels for each number that it meets, and keeps them.
+
+    pieces (PackedPieces): The batch; one of fewer rows than `multiple`, or elsewhere, stays as it is.
+    multiple (int): What its number of rows is to be a multiple of.
+    RETURNS (PackedPieces): The batch with up to `multiple` - 1 sequences more, of one piece each, behind
+        the others.
+    """
+    n_more = -len(pieces.ids) % multiple
+    if not n_more or len(pieces.ids) < multiple or pieces.ids.device.type != "cpu":
+        return pieces
+    zeros = pieces.ids.new_zeros(n_more)
+    starts = torch.arange(1, n_more + 1, dtype=torch.int32)
+    return PackedPieces(
+        ids=torch.cat([pieces.ids, zeros]),
+        type_ids=torch.cat([pieces.type_ids, zeros]),
+        positions=torch.cat([pieces.positions, zeros]),
+        cu_seqlens=torch.cat([pieces.cu_seqlens, pieces.cu_seqlens[-1] + starts]),
+        max_seqlen=pieces.max_seqlen,
+        lengths=(*pieces.lengths, *[1] * n_more),
     )
 
 

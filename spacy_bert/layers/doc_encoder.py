@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, Pooler
 from ..encoder.engine import Engine
-from ..encoder.packing import PackedPieces
+from ..encoder.packing import ENGINE_ROWS, TRAINING_ROWS, PackedPieces, fill
 from ..encoder.side_by_side import encode_all
 from .doc_windows import DocPieces, MicroBatch, WindowBatch
 from .finite import check_finite
@@ -100,14 +100,16 @@ class DocEncoder(nn.Module):
                 f'("cls", "mean" or "max"), or set layers = [-1] in the section of the encoder\'s model.'
             )
         parts = batch.micro_batches
+        multiple = TRAINING_ROWS if engine is None else ENGINE_ROWS
+        batches = [fill(part.pieces.to(device), multiple) for part in parts]
         if engine is not None:
             encode = partial(self._layers_of, engine)
-            for i, rows in encode_all(encode, [part.pieces.to(device) for part in parts]):
+            for i, rows in encode_all(encode, batches):
                 self._scatter(parts[i], rows, results)
         else:
-            for part in parts:
+            for part, pieces in zip(parts, batches):
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    rows = self._layers_of(self.encoder, part.pieces.to(device)).float()  # (R, W)
+                    rows = self._layers_of(self.encoder, pieces).float()  # (R, W)
                 self._scatter(part, rows, results)
         if "pooler" in poolings:
             results["pooler"] = self.pooler(results["cls"])
@@ -122,8 +124,8 @@ class DocEncoder(nn.Module):
         return torch.cat([states[layer].float() for layer in self.layers], dim=1)
 
     def _scatter(self, part: MicroBatch, rows: Tensor, results: Dict[str, Tensor]) -> None:
-        """Add the rows of a micro-batch to the vectors they are part of. A token or Doc may have
-        rows in several micro-batches, hence sums of weighted rows."""
+        """Add the rows of a micro-batch, and perhaps of what filled it, to the vectors they are part of.
+        A token or Doc may have rows in several micro-batches, hence sums of weighted rows."""
         for name, index, target, weight in (
             ("tokens", part.token_rows, part.token_ids, part.token_weights),
             ("cls", part.cls_rows, part.cls_docs, part.cls_weights),
@@ -135,7 +137,8 @@ class DocEncoder(nn.Module):
                     chosen = chosen * _to(weight, rows)[:, None]
                 results[name] = results[name].index_add_(0, _to(target, rows), chosen)
         if ROWS in results:
-            results[ROWS] = results[ROWS].index_copy_(0, _to(part.places, rows), rows)
+            places = _to(part.places, rows)
+            results[ROWS] = results[ROWS].index_copy_(0, places, rows[: len(places)])
         if "max" in results:
             chosen, docs = rows[_to(part.pool_rows, rows)], _to(part.pool_docs, rows)
             places = docs[:, None].expand_as(chosen)

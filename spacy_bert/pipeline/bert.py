@@ -81,6 +81,8 @@ class Bert(Streamed, TrainablePipe):
         self._latest = "no batch"
         self._heard: Set[str] = set()
         self._read_pieces: Dict[int, PieceListenerModel] = {}
+        # Tokens that got zeros because they have no pieces; whitespace, which has none, aside.
+        self.n_bare_tokens = 0
         self.inference = inference
         self._set_poolings()
 
@@ -224,14 +226,16 @@ class Bert(Streamed, TrainablePipe):
             for i in np.flatnonzero(pieces.alignment.counts == 0).tolist()
             if not doc[i].is_space
         ]
-        if bare:
-            # One warning a batch, not a Doc: in some corpora every text has such a token.
+        warned, self.n_bare_tokens = self.n_bare_tokens > 0, self.n_bare_tokens + len(bare)
+        if bare and not warned:
+            # One warning, not one a Doc or batch: in some corpora every text has such a token.
             first, n_tokens = bare[0], sum(map(len, docs))
             warnings.warn(
                 f"Zero vectors for {len(bare)} of {n_tokens} tokens: they have no pieces. The first "
                 f"is {ascii(first.text)} in the Doc {first.doc.text[:40]!r}. BERT's tokenisation drops "
                 f"control, formatting and private-use characters, and an uncased one combining "
-                f"marks; clean the texts if they matter.",
+                f"marks; clean the texts if they matter. (Further ones are only counted, in the "
+                f"component's n_bare_tokens.)",
                 stacklevel=2,
             )
 

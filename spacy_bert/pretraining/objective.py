@@ -19,6 +19,7 @@ from ..encoder import (
     Pooler,
     initialize_weights,
 )
+from ..encoder.packing import TRAINING_ROWS, fill
 from ..wordpiece import WordPieceTokenizer
 from .batches import PretrainingBatch
 from .cross_entropy import linear_cross_entropy
@@ -76,7 +77,8 @@ class PretrainingModel(nn.Module):
             with its sentences only.
         """
         pieces = batch.pieces
-        rows = self.encoder(pieces, causal=self.causal)  # (n_rows, width)
+        # The rows of what fills it up are behind the others, and not read.
+        rows = self.encoder(fill(pieces, TRAINING_ROWS), causal=self.causal)  # (n_rows, width)
         scale = 1.0 / max(1, totals.n_masked)
         # index_select: the gradient of indexing with a tensor is a slow, general scatter.
         masked = self.mlm.transformed(rows.index_select(0, batch.masked_rows))

@@ -135,3 +135,18 @@ def test_gradient_with_dropout():
         return self_attention(rows, groups, heads=2, dropout=0.3, causal=True)
 
     assert torch.autograd.gradcheck(attend, (qkv,))
+
+
+@pytest.mark.parametrize("n_seqs, exact", [(4, True), (64, False)])
+def test_bfloat16_of_small_groups_is_computed_in_32_bits(n_seqs: int, exact: bool) -> None:
+    """Catches a kernel compiled, and kept, for every shape of a group that comes along in training."""
+    lengths = [16] * n_seqs
+    qkv = torch.randn(16 * n_seqs, 3 * 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    groups = length_groups(lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        attended = self_attention(qkv, groups, heads=2, dropout=1e-9)
+    expected = self_attention(qkv.float(), groups, heads=2)
+    assert attended.dtype == torch.bfloat16
+    error = (attended.float() - expected).abs().max()
+    assert torch.equal(attended, expected.bfloat16()) == exact
+    assert error < 0.05

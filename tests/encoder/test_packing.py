@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_bert.encoder import PackedPieces, pack, pack_rows, unpack
+from spacy_bert.encoder.packing import fill
 
 sequences = st.lists(st.lists(st.integers(0, 30000), min_size=1, max_size=9), max_size=6)
 
@@ -84,3 +85,18 @@ def test_unpack_rows_of_any_width():
     vectors = torch.arange(8.0).view(4, 2)
     first, second = unpack(vectors, pieces)
     assert first.tolist() == [[0, 1], [2, 3], [4, 5]] and second.tolist() == [[6, 7]]
+
+
+@pytest.mark.parametrize("length, filled", [(3, 3), (8, 8), (9, 16), (15, 16), (30, 32)])
+def test_fill_adds_rows_to_the_end(length: int, filled: int) -> None:
+    """Catches a batch whose own rows are changed, and small ones of which filling would be the most."""
+    batch = pack([np.arange(1, 1 + length)], [np.ones(length, dtype=np.int64)])
+    result = fill(batch, 8)
+    assert len(result.ids) == len(result.type_ids) == len(result.positions) == filled
+    assert result.lengths == (length, *[1] * (filled - length))
+    assert result.cu_seqlens.tolist() == np.cumsum([0, *result.lengths]).tolist()
+    assert result.cu_seqlens.dtype == batch.cu_seqlens.dtype
+    assert result.max_seqlen == batch.max_seqlen
+    for name in ("ids", "type_ids", "positions"):
+        assert torch.equal(getattr(result, name)[:length], getattr(batch, name)), name
+        assert not getattr(result, name)[length:].any(), name
