@@ -1,6 +1,7 @@
 # make demo    set up and run the project: from raw text to a packaged pipeline, ten minutes on two cores
 # make test    set up and pass the tests
 # make test-all  those, too, that take more than a few seconds each
+# make test-engines  those of pipelines again, with each of the reduced precisions
 # make check   format, lint, types
 # make bench   side by side with peers, each in an environment of its own
 PYTHON ?= python3.11
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all test-engines check bench clean
 
 demo: $(READY)
 	cd project && ../$(BIN)/python -m spacy project run all
@@ -18,6 +19,9 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+test-engines: $(READY)
+	for precision in bf16 int8; do $(BIN)/python -m pytest --inference $$precision tests/pipeline tests/models tests/layers || exit 1; done
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -185,6 +185,7 @@ def main(
     short: Optional[Path] = typer.Option(None, help="One short text a line"),
     docs: Optional[Path] = typer.Option(None, help="A .spacy file with entities, for training"),
     n: int = typer.Option(300, help="How many texts"),
+    n_docs: int = typer.Option(1000, help="How many Docs to train on"),
     rounds: int = typer.Option(3, help="How often each is measured"),
     threads: int = typer.Option(2, help="Threads of each package"),
     only: str = typer.Option(",".join(WORKLOADS), help="Which kinds of work"),
@@ -212,15 +213,20 @@ def main(
         results["agreement"] = check_vectors(workers, sorted(data["mixed"], key=len)[:SHORTEST])
         for kind in only.split(","):
             task: Dict[str, Any] = {
-                "kind": kind,
+                "kind": "pipe" if kind in ("mixed", "short", "long") else kind,
                 "texts": data.get(kind),
                 "examples": str(examples),
+                "n": n_docs,
             }
-            task["kind"] = "pipe" if kind in ("mixed", "short", "long") else kind
-            task["n"] = n
-            taking_part = [p for p in workers if p in ONLY.get(kind, tuple(PEERS))]
+            taking_part = {p: workers[p] for p in workers if p in ONLY.get(kind, tuple(PEERS))}
+            if kind == "update":
+                # In processes of their own, whose memory is that of training alone.
+                for peer in taking_part:
+                    taking_part[peer].end()
+                    workers[peer] = Worker(peer, checkpoint.resolve(), cache, threads)
+                    taking_part[peer] = workers[peer]
             results["workloads"][kind] = run_rounds(
-                {p: workers[p] for p in taking_part}, task, rounds, counts.get(kind), kind
+                taking_part, task, rounds, counts.get(kind), kind
             )
         if "ours" in workers and "mixed" in results["workloads"]:
             results["peak"] = share_of_peak(

@@ -3,7 +3,7 @@
 import importlib.util
 import string
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import pytest
 import torch
@@ -19,6 +19,8 @@ from spacy_bert.encoder import (
     Pooler,
     initialize_weights,
 )
+from spacy_bert.encoder.engine import make_engine
+from spacy_bert.layers import shim as shim_module
 from spacy_bert.wordpiece import WordPieceTokenizer
 
 # Networks this small gain nothing from threads, and waiting threads stall a busy machine.
@@ -26,6 +28,34 @@ torch.set_num_threads(1)
 # A shared machine stalls now and then: how long one example took says nothing about the code.
 settings.register_profile("spacy-bert", deadline=None)
 settings.load_profile("spacy-bert")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help = "what predictions are computed in where a test leaves the default: the tests of pipelines pass with each"
+    parser.addoption("--inference", choices=("fp32", "bf16", "int8"), default="fp32", help=help)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    if config.getoption("--inference") != "fp32":
+        skip = pytest.mark.skip(reason="compares with 32 bits")
+        for item in items:
+            if item.get_closest_marker("fp32"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With --inference, takes the engine of that precision for that of 32 bits."""
+    default = request.config.getoption("--inference")
+    with pytest.MonkeyPatch.context() as patch:
+        if default != "fp32":
+            patch.setattr(
+                shim_module,
+                "make_engine",
+                lambda encoder, asked: make_engine(encoder, default if asked == "fp32" else asked),
+            )
+        yield
+
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = "the a in of is and was lives works likes paris london berlin alice bob carol".split()

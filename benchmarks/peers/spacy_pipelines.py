@@ -111,6 +111,7 @@ class SpacyPeer:
     def update(self, examples: str, n: int) -> int:
         """An epoch of training; in batches, stepped as `spacy train` does. RETURNS (int): Words."""
         if "update" not in self._heads:
+            del self.nlp  # its memory is none of training's
             golds = _examples(examples, n)
             self._heads["update"] = (self.pipeline("ner", golds), golds, self.optimizer())
         nlp, golds, optimizer = self._heads["update"]

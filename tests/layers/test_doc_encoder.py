@@ -73,6 +73,7 @@ def weight_gradients(model: Any) -> Dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.fp32
 def test_vectors(model: Any, docs: List[Doc]) -> None:
     """A piece that goes to the wrong token, is counted twice, or is read from the wrong window; a
     pooling over the wrong rows; a wrong segment type; a Doc without pieces that shifts the others."""
@@ -117,6 +118,7 @@ def test_gradient_of_reference(model: Any, docs: List[Doc], output: str) -> None
         torch.testing.assert_close(found[name], expected[name], rtol=1e-3, atol=1e-4 * scale + 1e-6)
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_finite_differences(model: Any, docs: List[Doc], output: str) -> None:
     """A backward pass that is not that of the forward pass."""
@@ -143,6 +145,7 @@ def test_finite_differences(model: Any, docs: List[Doc], output: str) -> None:
     assert found == pytest.approx(length, rel=0.02)
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("layers", [[0], [-2], [-1, 1], [-3, -2, -1]])
 def test_layers(tiny_checkpoint: Path, docs: List[Doc], layers: List[int]) -> None:
     """Vectors of other layers than those asked for, or in another order; a prediction (engine) and
@@ -189,6 +192,7 @@ def test_pooler_of_other_layers(tiny_checkpoint: Path, docs: List[Doc]) -> None:
             attempt(docs)
 
 
+@pytest.mark.fp32
 def test_left_to_right(make_checkpoint: Callable[..., Path], docs: List[Doc]) -> None:
     """A checkpoint that was pretrained left to right and is read both ways, in prediction or in
     training; one that is loaded into an encoder of the other kind."""

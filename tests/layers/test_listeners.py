@@ -23,6 +23,7 @@ def linear(kind: str) -> Dict[str, Any]:
     return {**LINEAR, "tok2vec": listener_config(kind)}
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("kind", ["tokens", "pooled", "stock"])
 def test_prediction(make_nlp: Callable, texts: List[str], kind: str) -> None:
     """A listener that gives another Doc's vectors, or another vector of the same."""
@@ -35,6 +36,7 @@ def test_prediction(make_nlp: Callable, texts: List[str], kind: str) -> None:
         np.testing.assert_allclose(output, expected.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("pooling", ["cls", "pooler", "mean", "max"])
 def test_poolings(make_nlp: Callable, texts: List[str], pooling: str) -> None:
     """A pooling that the encoder does not make because nobody told it, in prediction or training."""
@@ -101,6 +103,7 @@ def test_docs_of_no_batch(make_nlp: Callable, texts: List[str], kind: str) -> No
     assert nlp.get_pipe("bert")._batch.reported == set()
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("kind", [*OURS, "stock"])
 def test_frozen_encoder(make_nlp: Callable, texts: List[str], kind: str) -> None:
     """A frozen and annotating encoder that learns, or whose listeners learn nothing or from other

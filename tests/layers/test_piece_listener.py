@@ -85,6 +85,7 @@ def slow_rows(nlp: Any, doc: Doc) -> torch.Tensor:
     return torch.cat(parts)
 
 
+@pytest.mark.fp32
 def test_prediction(make_nlp: Callable) -> None:
     """Rows of another window or Doc; windows in the order in which they were computed; [CLS] or a
     question that is left out."""
@@ -98,6 +99,7 @@ def test_prediction(make_nlp: Callable) -> None:
     assert max(len(rows.lengths) for rows in outputs) > 3
 
 
+@pytest.mark.fp32
 def test_training_reads_the_same(make_nlp: Callable) -> None:
     """Rows in training that are others than in prediction, or come with another geometry."""
     nlp = make_nlp(head=LISTENER)
@@ -144,6 +146,7 @@ def test_first_pieces(make_nlp: Callable) -> None:
         assert (first_piece_rows(rows.pieces) >= 0).tolist() == [not t.is_space for t in doc]
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("config", [LISTENER, FIRST], ids=["rows", "first pieces"])
 def test_gradient(make_nlp: Callable, config: Any) -> None:
     """A gradient that is lost on the way into the shared encoder, or goes to another row: against

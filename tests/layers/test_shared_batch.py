@@ -303,6 +303,7 @@ def test_grad_factor_zero(
     assert_close(both, accumulated(make_nlp(two="tokens"), texts))
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("kind", ["tokens", "pooled"])
 def test_other_order(make_nlp: Callable, texts: List[str], kind: str) -> None:
     """A listener that is asked for the batch's Docs in another order, or for some of them, and gets

@@ -106,6 +106,7 @@ def test_without_set_tensor(tiny_checkpoint):
     np.testing.assert_array_equal(doc._.bert.tokens, expected.tensor)
 
 
+@pytest.mark.fp32
 def test_mean_is_the_sentence_embedding(minilm_path):
     """Catches another recipe than that of sentence-embedding checkpoints: the mean over all pieces
     with [CLS] and [SEP], without padding, computed here by HuggingFace's own model."""

@@ -86,6 +86,7 @@ def check(masks, expected, names):
         assert [p.probability for p in mask.predictions] == pytest.approx(shares[ids].tolist(), abs=1e-6)  # fmt: skip
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize(
     "text", ["Paris is the [MASK] of France.", TEXT, "[MASK]", "un[MASK]able [MASK] \u4e2d[MASK]e\u0301", "[MASK] " * 50]
 )  # fmt: skip
@@ -97,6 +98,7 @@ def test_answers_are_huggingfaces(checkpoint, hf, text):
     check(nlp(text)._.fill_mask, reference(hf, text), names)
 
 
+@pytest.mark.fp32
 def test_pipeline_of_huggingface_agrees(checkpoint, hf):
     """Catches a difference to what users of HuggingFace's fill-mask pipeline see."""
     transformers = pytest.importorskip("transformers")
@@ -110,6 +112,7 @@ def test_pipeline_of_huggingface_agrees(checkpoint, hf):
         assert [p.probability for p in mask.predictions] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.fp32
 def test_pairs_are_read_as_pairs(checkpoint, hf):
     """Catches a pair that is read as one text: its second half has other segment embeddings."""
     nlp = from_checkpoint(checkpoint, component="fill_mask")
@@ -121,6 +124,7 @@ def test_pairs_are_read_as_pairs(checkpoint, hf):
     assert plain(doc)[1][4][0].logit != pytest.approx(plain(alone)[1][4][0].logit, abs=1e-3)
 
 
+@pytest.mark.fp32
 def test_long_texts(checkpoint, hf):
     """Catches a mask that is cut off with the end of a long text, or read in another window than
     the one in which its context is widest: the pieces 24 to 55, for the second."""
@@ -265,6 +269,7 @@ def test_config_of_a_load_counts(nlp, tmp_path):
     assert {len(m.predictions) for m in loaded(TEXT)._.fill_mask} == {2}
 
 
+@pytest.mark.fp32
 def test_loads_in_a_fresh_process(nlp, tmp_path):
     """Catches a pipeline that needs its checkpoint, an import or the network to load."""
     nlp.to_disk(tmp_path)

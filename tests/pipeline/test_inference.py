@@ -34,6 +34,7 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return torch.cosine_similarity(torch.from_numpy(one), torch.from_numpy(other)).numpy()
 
 
+@pytest.mark.fp32
 @pytest.mark.parametrize("inference", ["bf16", "int8"])
 def test_change_on_loaded_pipeline(tiny_nlp: Language, inference: str) -> None:
     """Catches a change that does nothing, that is not undone, or that spoils the vectors."""
@@ -49,6 +50,7 @@ def test_change_on_loaded_pipeline(tiny_nlp: Language, inference: str) -> None:
     assert np.array_equal(exact, tensors(tiny_nlp))
 
 
+@pytest.mark.fp32
 def test_fp32_is_the_module(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches an engine that computes something else than the network that is trained."""
     perturb(tiny_nlp)
@@ -110,6 +112,7 @@ def test_in_config(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert overridden.get_pipe("bert").engine.startswith("bf16")  # type: ignore[attr-defined]
 
 
+@pytest.mark.fp32
 def test_auto_chooses_once(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches "auto" measuring again with every batch, or choosing anew after every update."""
     from spacy_bert.encoder import engine as engine_module

@@ -29,6 +29,7 @@ def published(folder, texts):
     return torch.nn.functional.normalize(means, dim=1).numpy()
 
 
+@pytest.mark.fp32
 def test_published_recipe(minilm_path):
     """Catches a mean over tokens, or without [CLS] and [SEP], or over padding."""
     nlp = spacy_bert.from_checkpoint(minilm_path)
@@ -45,6 +46,7 @@ def test_published_recipe(minilm_path):
     assert like > unlike + 0.2
 
 
+@pytest.mark.fp32
 def test_pooler_and_cls(make_checkpoint):
     """Catches a [CLS] that is another row, and a pooler without its tanh."""
     from transformers import AutoTokenizer, BertModel

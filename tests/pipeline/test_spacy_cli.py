@@ -133,6 +133,7 @@ def test_debug_data(tiny_checkpoint, corpus, tmp_path, capsys):
     assert "Text Classification: 2 label(s)" in output and "\n1 error\n" in output
 
 
+@pytest.mark.fp32
 def test_package(saved, joint_nlp, tmp_path):
     """Catches a pipeline that cannot be installed, does not say that it needs spacy-bert, or does
     not load by its name."""

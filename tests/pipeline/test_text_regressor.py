@@ -283,6 +283,7 @@ def pairs(tiny_nlp: Any, make_examples: Any, tmp_path: Any) -> Any:
     return tmp_path / "pairs.spacy"
 
 
+@pytest.mark.fp32
 def test_train_resume_and_evaluate(tiny_checkpoint: Any, pairs: Any, tmp_path: Any) -> None:
     """Catches a training by `spacy train` that reads no numbers or no pairs, one that goes on with
     another range, and a score of `spacy evaluate` that is not the one in Python."""
