@@ -7,7 +7,7 @@
       tokenizer_config.json  cased or uncased
 
 Weights are read from safetensors or through `torch.load(weights_only=True)`: nothing that could
-execute code is ever unpickled. The table that reads them, `MODULES`, also writes them.
+execute code is ever unpickled. names.py has the names that they go by.
 """
 
 import errno
@@ -22,7 +22,7 @@ import uuid
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Dict, Optional, Set, Tuple, Union
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ..wordpiece import WordPieceTokenizer
 from .config import BertConfig, read_config
+from .names import part_of, some_of, their_names, tie, to_ours, to_theirs
 
 logger = logging.getLogger(__name__)
 
@@ -53,41 +54,6 @@ VOCABULARY = (
 )
 FORM = f"{CONFIG}, {SAFETENSORS} and {VOCABULARY[0]}"
 
-# Where modules are, by our name and by HuggingFace's -> for each its name there, ours and theirs,
-# what it is, and its sizes by the names of BertConfig. "#" is the number of a layer; "a|b|c" are
-# three modules whose rows, one above the other, are our one. Loading reads the table from right
-# to left, saving from left to right.
-MODULES: Dict[Tuple[str, str], Tuple[Tuple[str, str, str, str], ...]] = {
-    ("encoder.embeddings", "bert.embeddings"): (
-        ("pieces", "word_embeddings", "embedding", "vocab_size width"),
-        ("positions", "position_embeddings", "embedding", "max_positions width"),
-        ("segments", "token_type_embeddings", "embedding", "type_vocab_size width"),
-        ("norm", "LayerNorm", "norm", "width"),
-    ),
-    ("encoder.layers.#", "bert.encoder.layer.#"): (
-        ("attention.qkv", "attention.self.query|key|value", "linear", "width width"),
-        ("attention.out", "attention.output.dense", "linear", "width width"),
-        ("attention_norm", "attention.output.LayerNorm", "norm", "width"),
-        ("up", "intermediate.dense", "linear", "intermediate_width width"),
-        ("down", "output.dense", "linear", "width intermediate_width"),
-        ("output_norm", "output.LayerNorm", "norm", "width"),
-    ),
-    ("pooler", "bert.pooler"): (("dense", "dense", "linear", "width width"),),
-    ("mlm", "cls.predictions"): (
-        ("transform", "transform.dense", "linear", "width width"),
-        ("norm", "transform.LayerNorm", "norm", "width"),
-        ("bias", "bias", "vector", "vocab_size"),
-    ),
-    ("nsp", "cls"): (("dense", "seq_relationship", "linear", "2 width"),),
-}
-# What a module of each kind holds -> how many of its sizes make the shape.
-TENSORS = {
-    "embedding": {".weight": 2},
-    "linear": {".weight": 2, ".bias": 1},
-    "norm": {".weight": 1, ".bias": 1},
-    "vector": {"": 1},
-}
-
 # Parts beside the encoder -> HuggingFace's class for them; the first that finds its parts.
 ARCHITECTURES: Tuple[Tuple[Set[str], str], ...] = (
     ({"pooler", "mlm", "nsp"}, "BertForPreTraining"),
@@ -96,66 +62,10 @@ ARCHITECTURES: Tuple[Tuple[Set[str], str], ...] = (
     (set(), "BertModel"),
 )
 
-# How BERT's own names begin; where the model is the encoder alone, "bert." is left out. What begins
-# otherwise is the head of another task.
-OWN = ("bert.", "cls.predictions.", "cls.seq_relationship.")
-BARE = ("embeddings.", "encoder.", "pooler.")
-# Ends of names as they were in TensorFlow.
-LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-# Constants that some versions of transformers saved among the weights.
-BUFFERS = ("bert.embeddings.position_ids", "bert.embeddings.token_type_ids")
-# Copies that some versions saved -> what they are tied to.
-TIED = {
-    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
-}
-
 LFS_POINTER = b"version https://git-lfs"
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 HUB_FILES = [CONFIG, *VOCABULARY, *WEIGHTS[:2], "model-*-of-*.safetensors"]
 HUB_PICKLES = [*WEIGHTS[2:], "pytorch_model-*-of-*.bin"]
-
-
-class Entry(NamedTuple):
-    """One of our tensors, and where HuggingFace keeps it.
-
-    ours (str): Our name.
-    theirs (Tuple[str, ...]): Their names; several are stacked along the first dimension.
-    shape (Tuple[int, ...]): The shape of each of theirs.
-    """
-
-    ours: str
-    theirs: Tuple[str, ...]
-    shape: Tuple[int, ...]
-
-    @property
-    def part(self) -> str:
-        """RETURNS (str): "encoder", "pooler", "mlm" or "nsp"."""
-        return _part(self.ours)
-
-
-def name_table(config: BertConfig) -> List[Entry]:
-    """Spell out `MODULES` for a network.
-
-    config (BertConfig): Its sizes.
-    RETURNS (List[Entry]): One entry a tensor.
-    """
-    entries = []
-    for (our_place, their_place), modules in MODULES.items():
-        for layer in range(config.depth if "#" in our_place else 1):
-            for ours, theirs, kind, sizes in modules:
-                stem, dot, last = theirs.rpartition(".")
-                names = [f"{their_place}.{stem}{dot}{name}" for name in last.split("|")]
-                shape = [int(s) if s.isdigit() else getattr(config, s) for s in sizes.split()]
-                for tensor, n_sizes in TENSORS[kind].items():
-                    our_name = f"{our_place}.{ours}{tensor}".replace("#", str(layer))
-                    their_names = (f"{name}{tensor}".replace("#", str(layer)) for name in names)
-                    entries.append(Entry(our_name, tuple(their_names), tuple(shape[:n_sizes])))
-    return entries
-
-
-def _part(name: str) -> str:
-    return name.split(".", 1)[0]
 
 
 @dataclass
@@ -181,12 +91,12 @@ class Checkpoint:
         name (str): "encoder", "pooler", "mlm" or "nsp".
         RETURNS (Dict[str, Tensor]): The weights; empty if the checkpoint lacks the part.
         """
-        return {n[len(name) + 1 :]: t for n, t in self.weights.items() if _part(n) == name}
+        return {n[len(name) + 1 :]: t for n, t in self.weights.items() if part_of(n) == name}
 
     @property
     def parts(self) -> Set[str]:
         """RETURNS (Set[str]): The parts that are there: "encoder", "pooler", "mlm", "nsp"."""
-        return {_part(name) for name in self.weights}
+        return {part_of(name) for name in self.weights}
 
     @property
     def has_pooler(self) -> bool:
@@ -246,7 +156,7 @@ def save_checkpoint(path: Union[str, Path], checkpoint: Checkpoint) -> None:
         )
     if checkpoint.tokenizer is not None:
         _check_vocabulary(checkpoint.tokenizer, checkpoint.config, checkpoint.source)
-    tensors = _to_theirs(checkpoint)
+    tensors = to_theirs(checkpoint.weights, checkpoint.config, checkpoint.source)
     # Renaming works within one file system, and a directory that exists may be one of its own (a
     # mounted volume): then the temporary directory goes into it, not beside it.
     room = path if path.exists() else path.parent
@@ -326,7 +236,7 @@ def _existing(path: Path, content: str) -> Path:
         there = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
         raise FileNotFoundError(
             f"{path} is missing, the file with {content}. Found there: "
-            f"{_some(there) or 'nothing'}. Expected {FORM}: fetch what is missing, or check the "
+            f"{some_of(there) or 'nothing'}. Expected {FORM}: fetch what is missing, or check the "
             f"path."
         )
     with path.open("rb") as file:
@@ -372,11 +282,11 @@ def _read_weights(directory: Path, config: BertConfig) -> Dict[str, Tensor]:
     name = next((name for name in WEIGHTS if (directory / name).is_file()), SAFETENSORS)
     path = _existing(directory / name, "the weights")
     tensors = _read_shards(path) if name.endswith(".index.json") else _read_file(path)
-    found, heads = _their_names(tensors, path)
+    found, heads = their_names(tensors, path)
     if heads:
-        logger.info("%s: left out what is not BERT's own: %s", path, _some(heads, most=32))
-    _tie(found, path)
-    return _to_ours(found, config, path)
+        logger.info("%s: left out what is not BERT's own: %s", path, some_of(heads, most=32))
+    tie(found, path)
+    return to_ours(found, config, path)
 
 
 def _read_file(path: Path) -> Dict[str, Tensor]:
@@ -397,7 +307,7 @@ def _read_file(path: Path) -> Dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         kinds = sorted({type(t).__name__ for t in getattr(content, "values", list)()})
         raise ValueError(
-            f"{path} holds a {type(content).__name__} ({_some(kinds)}), but a dictionary of "
+            f"{path} holds a {type(content).__name__} ({some_of(kinds)}), but a dictionary of "
             f"tensors by name was expected. Save the state dict of the model alone."
         )
     return dict(content)
@@ -422,111 +332,10 @@ def _read_shards(index: Path) -> Dict[str, Tensor]:
     absent = sorted(set(weight_map) - set(tensors))
     if absent:
         raise ValueError(
-            f"{index} names weights that its files lack: {_some(absent)}. They are not of the same "
+            f"{index} names weights that its files lack: {some_of(absent)}. They are not of the same "
             f"model: copy or download all of them again."
         )
     return tensors
-
-
-def _their_names(tensors: Dict[str, Tensor], path: Path) -> Tuple[Dict[str, Tensor], List[str]]:
-    """Give all weights the names of `MODULES`, whatever version wrote them; list other heads."""
-    found: Dict[str, Tensor] = {}
-    heads = []
-    for name, tensor in tensors.items():
-        full = f"bert.{name}" if name.startswith(BARE) else name
-        for old, new in LEGACY.items():
-            full = re.sub(f"{re.escape(old)}$", new, full)
-        if full in BUFFERS:
-            continue
-        if full in found:
-            raise ValueError(
-                f"{path} holds {full} twice, by its old and by its new name, and it is unclear "
-                f"which counts. Remove one."
-            )
-        if full.startswith(OWN):
-            found[full] = tensor
-        else:
-            heads.append(name)
-    return found, sorted(heads)
-
-
-def _tie(found: Dict[str, Tensor], path: Path) -> None:
-    """Drop copies of tied weights; and the masked-LM head, if they are no copies. In place."""
-    differ = []
-    for copy, original in TIED.items():
-        if copy in found:
-            tensor = found.pop(copy)
-            if not torch.equal(found.setdefault(original, tensor), tensor):
-                differ.append(f"{copy} differs from {original}")
-    if differ:
-        for name in [name for name in found if name.startswith("cls.predictions.")]:
-            del found[name]
-        logger.warning(
-            "%s: %s, but in BERT they are one. The masked-LM head is left out; the encoder is not "
-            "concerned.",
-            path,
-            " and ".join(differ),
-        )
-
-
-def _to_ours(found: Dict[str, Tensor], config: BertConfig, path: Path) -> Dict[str, Tensor]:
-    """`MODULES` from right to left."""
-    table = name_table(config)
-    # The encoder has to be there. Of the other parts, each is there completely or not at all.
-    parts = {e.part for e in table if not found.keys().isdisjoint(e.theirs)} | {"encoder"}
-    wanted = [entry for entry in table if entry.part in parts]
-    expected = {name: entry.shape for entry in wanted for name in entry.theirs}
-    _check_weights(found, expected, source=str(path))
-    weights = {}
-    for entry in wanted:
-        tensors = [found[name].to(torch.float32) for name in entry.theirs]
-        weights[entry.ours] = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-    return weights
-
-
-def _to_theirs(checkpoint: Checkpoint) -> Dict[str, Tensor]:
-    """`MODULES` from left to right."""
-    parts = checkpoint.parts | {"encoder"}
-    wanted = [entry for entry in name_table(checkpoint.config) if entry.part in parts]
-    expected = {e.ours: (e.shape[0] * len(e.theirs), *e.shape[1:]) for e in wanted}
-    _check_weights(checkpoint.weights, expected, source=f"Checkpoint ({checkpoint.source})")
-    bare = not parts & {"mlm", "nsp"}
-    tensors = {}
-    for entry in wanted:
-        tensor = checkpoint.weights[entry.ours].detach().to("cpu", torch.float32).contiguous()
-        for name, rows in zip(entry.theirs, tensor.chunk(len(entry.theirs)), strict=True):
-            tensors[name[len("bert.") :] if bare else name] = rows
-    return tensors
-
-
-def _check_weights(
-    found: Mapping[str, Tensor], expected: Mapping[str, Tuple[int, ...]], *, source: str
-) -> None:
-    """Name every weight that is missing, unknown or misshapen."""
-    both = [name for name in expected if name in found]
-    faults = {
-        "missing": [f"{n} {list(expected[n])}" for n in expected if n not in found],
-        "unknown": [f"{n} {list(found[n].shape)}" for n in found if n not in expected],
-        "misshapen": [
-            f"{n} (found {list(found[n].shape)}, expected {list(expected[n])})"
-            for n in both
-            if found[n].shape != expected[n]
-        ],
-        "of the wrong type": [
-            f"{n} (found {found[n].dtype}, expected floating point)"
-            for n in both
-            if not found[n].is_floating_point()
-        ],
-    }
-    lines = [
-        f"\n  {len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names
-    ]
-    if lines:
-        raise ValueError(
-            f"{source} does not hold the weights of the BERT that its config ({CONFIG}) describes:"
-            f"{''.join(lines)}\nUse the config that was saved with these weights, or fetch both "
-            f"again."
-        )
 
 
 # Onto the disk.
@@ -594,9 +403,3 @@ def os_error(error: Exception) -> Tuple[int, str]:
 def _first_line(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     return f"{type(error).__name__}: {line}."
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    """The first of the names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from spacy_bert.encoder import BertConfig, BertEncoder, Pooler, initialize_weights, pack, unpack
 from spacy_bert.encoder.bert import Layer
-from spacy_bert.encoder.checkpoint import name_table
+from spacy_bert.encoder.names import name_table
 
 transformers = pytest.importorskip("transformers")
 

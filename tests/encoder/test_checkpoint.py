@@ -29,7 +29,7 @@ from spacy_bert.encoder import (
     save_checkpoint,
 )
 from spacy_bert.encoder import checkpoint as module
-from spacy_bert.encoder.checkpoint import name_table
+from spacy_bert.encoder.names import TIED, name_table
 from spacy_bert.wordpiece import WordPieceTokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -115,7 +115,7 @@ def test_names_and_shapes_are_those_of_the_modules(tiny_config):
 def test_names_and_shapes_are_those_of_huggingface(tiny_config, make_hf):
     """Catches a name that HuggingFace does not use."""
     theirs = make_hf(transformers.BertForPreTraining).state_dict()
-    expected = {n: tuple(t.shape) for n, t in theirs.items() if n not in module.TIED}
+    expected = {n: tuple(t.shape) for n, t in theirs.items() if n not in TIED}
     table = name_table(tiny_config)
     assert {name: e.shape for e in table for name in e.theirs} == expected
 

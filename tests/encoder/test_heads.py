@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spacy_bert.encoder import MaskedLMHead, NextSentenceHead, Pooler
-from spacy_bert.encoder.checkpoint import name_table
+from spacy_bert.encoder.names import name_table
 
 transformers = pytest.importorskip("transformers")
 
