@@ -15,6 +15,8 @@ from torch import Tensor
 # In training the memory of a step is then given back in sizes that the next one asks for, too: else it
 # would grow by half within an epoch.
 ENGINE_ROWS, TRAINING_ROWS = 16, 64
+# From how many times that on: the rows added are at most an eighth, usually much less.
+WORTH_FILLING = 8
 
 
 class PackedPieces(NamedTuple):
@@ -105,13 +107,15 @@ def fill(pieces: PackedPieces, multiple: int) -> PackedPieces:
     """Add rows that nobody reads, so that batches have one of few numbers of rows: on a processor, oneDNN
     compiles kernels for each number that it meets, and keeps them.
 
-    pieces (PackedPieces): The batch; one of fewer rows than `multiple`, or elsewhere, stays as it is.
+    pieces (PackedPieces): The batch; a small one, which the rows would slow down, or one that is not on
+        the processor, stays as it is.
     multiple (int): What its number of rows is to be a multiple of.
     RETURNS (PackedPieces): The batch with up to `multiple` - 1 sequences more, of one piece each, behind
         the others.
     """
     n_more = -len(pieces.ids) % multiple
-    if not n_more or len(pieces.ids) < multiple or pieces.ids.device.type != "cpu":
+    is_small = len(pieces.ids) < WORTH_FILLING * multiple
+    if not n_more or is_small or pieces.ids.device.type != "cpu":
         return pieces
     zeros = pieces.ids.new_zeros(n_more)
     starts = torch.arange(1, n_more + 1, dtype=torch.int32)

@@ -13,6 +13,7 @@ from thinc.api import Adam, Linear, Model, chain, fix_random_seed, with_array
 
 import spacy_bert
 import spacy_bert.layers.doc_encoder as doc_encoder_module
+from spacy_bert.encoder import packing
 from spacy_bert.layers.optimizer import AdamW
 
 from .reference import network_of
@@ -23,6 +24,7 @@ POISON = "poison"
 @pytest.fixture(autouse=True)
 def filled_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The micro-batches of tests are filled up, too, small as they are."""
+    monkeypatch.setattr(packing, "WORTH_FILLING", 1)
     monkeypatch.setattr(doc_encoder_module, "ENGINE_ROWS", 4)
     monkeypatch.setattr(doc_encoder_module, "TRAINING_ROWS", 8)
 
