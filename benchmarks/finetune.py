@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import srsly
+import torch
 import typer
 from finetuning.comparison import compare
 from finetuning.tasks import TASKS, Data, Task
 from wasabi import msg
 
 from compare import default_checkpoint, environment
+from spacy_bert.encoder.precision import multiplies_bf16
 
 HERE = Path(__file__).parent
 WORKERS = HERE / "finetuning"
@@ -79,6 +81,8 @@ def main(
             "checkpoint": shown(checkpoint),
             "recipe": recipe,
             "threads": threads,
+            # init-config's `mixed_precision = "auto"`; the reference always computes in 32 bits.
+            "our_training": "bfloat16" if multiplies_bf16(torch.device("cpu")) else "32 bits",
             **summarize(task, cells, Data(train, loaded.splits)),
         }
         output.mkdir(parents=True, exist_ok=True)
@@ -207,9 +211,11 @@ def summarize(task: Task, cells: Dict[str, List[Dict[str, Any]]], data: Data) ->
 def make_table(folder: Path) -> str:
     """folder (Path): Folder of the results. RETURNS (str): All of them in markdown."""
     results = {path.stem: srsly.read_json(path) for path in folder.glob("finetune-*.json")}
+    precisions = sorted({result["our_training"] for result in results.values()})
     lines = [
         "Scores times 100: mean over seeds (least to greatest). The interval is that of 95 % of a paired "
-        "bootstrap over the examples. Times are processor seconds, HuggingFace's divided by ours.",
+        "bootstrap over the examples. Times are processor seconds, HuggingFace's divided by ours; it trains "
+        f"in 32 bits, ours in {' or '.join(precisions)}, as init-config has it.",
         "",
         "| task | scored on | metric | seeds | HuggingFace | with us | | difference (interval) | reached "
         "| training faster by | prediction faster by |",

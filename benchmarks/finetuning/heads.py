@@ -1,6 +1,6 @@
 """HuggingFace's models of each kind of task: from records to a batch, and from outputs to predictions."""
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import torch
 from transformers import (
@@ -18,8 +18,9 @@ logging.set_verbosity_error()
 Batch = Dict[str, torch.Tensor]
 Records = List[Dict[str, Any]]
 LONGEST = 512
-# The settings of the paper's code for SQuAD.
+# The settings of the paper's code for SQuAD. The stride is from the start of a window to that of the next.
 WINDOW, STRIDE, LONGEST_ANSWER, N_BEST = 384, 128, 30, 20
+INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class Head:
@@ -159,6 +160,15 @@ def first_pieces(encoded: Any, row: int) -> Dict[int, int]:
     return places
 
 
+class Window(NamedTuple):
+    """row (int): The question that it is of. inputs (Dict[str, List[int]]): What the model reads.
+    context (Dict[int, Tuple[int, int]]): Place of each piece of the context -> its characters."""
+
+    row: int
+    inputs: Dict[str, List[int]]
+    context: Dict[int, Tuple[int, int]]
+
+
 class Answers(Head):
     """Start and end of an answer, in overlapping windows."""
 
@@ -167,51 +177,56 @@ class Answers(Head):
         self.model = AutoModelForQuestionAnswering.from_pretrained(checkpoint)
         self.knows_none = not all(record["gold"] for record in train)
 
-    def windows(self, records: Records) -> Any:
-        return self.pad(
-            [record["question"] for record in records],
-            [record["context"] for record in records],
-            max_length=WINDOW,
-            truncation="only_second",
-            stride=STRIDE,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
+    def windows(self, records: Records) -> List[Window]:
+        windows = []
+        for row, record in enumerate(records):
+            texts = record["question"], record["context"]
+            n_question = len(self.tokenizer(texts[0], add_special_tokens=False).input_ids)
+            encoded = self.tokenizer(
+                *texts,
+                max_length=WINDOW,
+                truncation="only_second",
+                # By how much they overlap. [CLS], [SEP] and [SEP] have no part in it.
+                stride=max(0, WINDOW - n_question - 3 - STRIDE),
+                return_overflowing_tokens=True,
+                return_offsets_mapping=True,
+            )
+            for i, offsets in enumerate(encoded["offset_mapping"]):
+                parts = enumerate(encoded.sequence_ids(i))
+                context = {place: tuple(offsets[place]) for place, part in parts if part == 1}
+                inputs = {key: encoded[key][i] for key in INPUTS}
+                windows.append(Window(row, inputs, context))
+        return windows
 
     def batch(self, records: Records, *, gold: bool = False) -> Batch:
-        encoded = self.windows(records)
-        inputs = {k: encoded[k] for k in ("input_ids", "attention_mask", "token_type_ids")}
+        windows = self.windows(records)
+        batch = dict(self.tokenizer.pad([w.inputs for w in windows], return_tensors="pt"))
         if gold:
-            owners = encoded["overflow_to_sample_mapping"].tolist()
-            places = [self.place(encoded, i, records[row]) for i, row in enumerate(owners)]
-            starts, ends = zip(*places)
-            inputs["start_positions"] = torch.tensor(starts)
-            inputs["end_positions"] = torch.tensor(ends)
-        return inputs
+            starts, ends = zip(*(self.place(w, records[w.row]) for w in windows))
+            batch["start_positions"] = torch.tensor(starts)
+            batch["end_positions"] = torch.tensor(ends)
+        return batch
 
-    def place(self, encoded: Any, window: int, record: Dict[str, Any]) -> Tuple[int, int]:
+    def place(self, window: Window, record: Dict[str, Any]) -> Tuple[int, int]:
         """RETURNS (Tuple[int, int]): Pieces of the first answer; those of [CLS] if the window holds none."""
         if not record["gold"]:
             return 0, 0
         text, start = record["gold"][0]
         end = start + len(text)
-        context = context_pieces(encoded, window)
+        context = window.context
         inside = [p for p, (a, b) in context.items() if a < end and b > start]
         first, last = min(a for a, _ in context.values()), max(b for _, b in context.values())
         return (inside[0], inside[-1]) if inside and first <= start and end <= last else (0, 0)
 
     def decode(self, records: Records, outputs: Any) -> List[Any]:
-        encoded = self.windows(records)
-        owners = encoded["overflow_to_sample_mapping"].tolist()
         best: Dict[int, Tuple[float, str]] = {}
         # That there is no answer is as likely as in the window that says so the least.
         none: Dict[int, float] = {}
-        for window, row in enumerate(owners):
-            at_cls = float(outputs.start_logits[window, 0] + outputs.end_logits[window, 0])
+        for i, (row, _, context) in enumerate(self.windows(records)):
+            at_cls = float(outputs.start_logits[i, 0] + outputs.end_logits[i, 0])
             none[row] = min(at_cls, none.get(row, at_cls))
-            context = context_pieces(encoded, window)
             starts, ends = (
-                {p: float(logits[window, p]) for p in context}
+                {p: float(logits[i, p]) for p in context}
                 for logits in (outputs.start_logits, outputs.end_logits)
             )
             first, last = (
@@ -230,14 +245,3 @@ class Answers(Head):
 
     def length(self, record: Dict[str, Any]) -> int:
         return len(record["context"]) + len(record["question"])
-
-
-def context_pieces(encoded: Any, window: int) -> Dict[int, Tuple[int, int]]:
-    """encoded (Any): A batch of windows. window (int): One of them.
-    RETURNS (Dict[int, Tuple[int, int]]): Place of each piece of the context -> its characters."""
-    offsets = encoded["offset_mapping"][window].tolist()
-    return {
-        place: tuple(offsets[place])
-        for place, part in enumerate(encoded.sequence_ids(window))
-        if part == 1
-    }

@@ -19,7 +19,10 @@ def convert_pairs(
     score: Optional[str] = typer.Option(None, "--score", help="Column of the number."),
     id_: Optional[str] = typer.Option(None, "--id", help="Column that names the row."),
     rename: Optional[List[str]] = typer.Option(
-        None, "--rename", "-r", help="Another name for a label, such as 0=negative; once a label."
+        None,
+        "--rename",
+        "-r",
+        help="Another name for a label, such as 0=negative; as often as need be.",
     ),
     missing: Optional[List[str]] = typer.Option(
         None, "--missing", help="Value that stands for no label or number, such as -."
@@ -54,22 +57,25 @@ def convert_pairs(
     import spacy
 
     from ..readers.pairs import PairsCorpus, save_pairs
+    from ..readers.tables import Table
 
+    is_named = header or Table(source, format=format_).format == "jsonl"
     columns: Dict[str, Optional[Union[int, str]]] = {
-        name: _column(value, header or format_ == "jsonl")
+        name: _column(value, is_named)
         for name, value in (("text_b", text_b), ("label", label), ("score", score), ("id", id_))
     }
     corpus = PairsCorpus(
         source,
-        text_a=_column(text_a, header or format_ == "jsonl") or 0,
+        text_a=_column(text_a, is_named) or 0,
         **columns,  # type: ignore[arg-type]
-        labels=dict(_renamed(pair) for pair in rename) if rename else None,
         missing=missing or (),
         format=format_,
         header=header,
         quoting=quoting,
         bad_rows=bad_rows,
     )
+    if rename:
+        corpus.labels = _new_names(corpus.file_labels(), [_renamed(pair) for pair in rename])
     nlp = spacy.blank(lang)
     nlp.add_pipe(
         "segments", config={"separator": separator.replace(r"\n", "\n").replace(r"\t", "\t")}
@@ -87,6 +93,17 @@ def _column(value: Optional[str], is_name: bool) -> Optional[Union[int, str]]:
             f"is 0, or leave out --no-header."
         )
     return int(value)
+
+
+def _new_names(labels: List[str], pairs: List[List[str]]) -> Dict[str, str]:
+    new = dict(pairs)
+    for name in new:
+        if name not in labels:
+            raise ValueError(
+                f"--rename is {name}={new[name]}, but the file has no label {name!r}. It has "
+                f"{', '.join(map(repr, labels)) or 'none: name its column with --label'}."
+            )
+    return {label: new.get(label, label) for label in labels}
 
 
 def _renamed(pair: str) -> List[str]:

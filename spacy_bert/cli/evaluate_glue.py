@@ -78,6 +78,7 @@ def evaluate_glue(
         pooling=pooling,
         lang=lang,
         gpu=gpu,
+        revision=revision,
         overrides=parse_config_overrides(list(context.args)),
     )
     loaded = load_checkpoint(checkpoint, revision=revision)

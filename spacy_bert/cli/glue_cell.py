@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from ..encoder import Checkpoint
 
 LOGGER = "spacy-bert.StepsLogger.v1"
+# What the command decides itself -> the options for it.
+DECIDED = {
+    "corpora": "--limit, or task.json",
+    "training.batcher": "--batch-size",
+    "training.logger": "none: progress is shown as it is",
+    "training.max_epochs": "--epochs",
+    "training.max_steps": "--epochs",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Recipe:
     pooling (Optional[str]): What stands for a text; what init-config takes if not given.
     lang (str): Language of the tokenizer.
     gpu (bool): Whether to train on a GPU.
+    revision (Optional[str]): Revision of the checkpoint, if it is one of the hub.
     overrides (Mapping[str, Any]): Further settings of the config, such as {"training.dropout": 0.2}.
     """
 
@@ -47,6 +56,7 @@ class Recipe:
     pooling: Optional[str] = None
     lang: str = "en"
     gpu: bool = False
+    revision: Optional[str] = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,6 +99,12 @@ def run_cell(
     n_steps = math.ceil(n_train / recipe.batch_size) * recipe.epochs
     config = cell_config(checkpoint, found, recipe, seed=seed, n_steps=n_steps, label=label)
     nlp = init_nlp(config, use_gpu=0 if recipe.gpu else -1)
+    if "f1" in task.metrics and task.positive not in nlp.get_pipe(head_of(task)).labels:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"The task {task.name!r} asks for the F1 of the label {task.positive!r}, which none of its "
+            f"training examples has; they have "
+            f"{', '.join(map(repr, nlp.get_pipe(head_of(task)).labels))}. Set positive in task.json."  # type: ignore[attr-defined]
+        )
     # Read before the training, so that what is wrong with them shows before the work is done.
     gold = {split: _examples(task, folder, file, nlp) for split, file in task.splits.items()}
     try:
@@ -131,13 +147,14 @@ def cell_config(
 
     task, folder = found
     head = head_of(task)
-    pooling = choose_pooling(checkpoint)
+    pooling = choose_pooling(checkpoint, recipe.revision)
     if recipe.pooling is not None:
         pooling = Pooling(recipe.pooling, "as was asked for")
     text = training_config(
         checkpoint.config,
         ["segments", head] if task.is_pair else [head],
         checkpoint=checkpoint.source,
+        revision=recipe.revision,
         pooling=pooling,
         lang=recipe.lang,
         gpu=recipe.gpu,
@@ -188,12 +205,19 @@ def cell_config(
 def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     """config (Mapping[str, Any]): A training config.
     overrides (Mapping[str, Any]): Settings that are to replace its own; spaCy would take any.
-    RAISES: ValueError for one that it does not have."""
+    RAISES: ValueError for one that it does not have, or that `evaluate-glue` decides."""
     for key in overrides:
+        for decided, option in DECIDED.items():
+            if f"{key}.".startswith(f"{decided}."):
+                raise ValueError(
+                    f"--{key} is decided by evaluate-glue, whose learning rate has to fall to zero with "
+                    f"the last step. Use its own option ({option})."
+                )
         section: Any = config
         for part in key.split("."):
             if not isinstance(section, Mapping) or part not in section:
-                close = difflib.get_close_matches(part, section, n=1) if section else []
+                known = list(section) if isinstance(section, Mapping) else []
+                close = difflib.get_close_matches(part, known, n=1)
                 hint = f" Did you mean {key.replace(part, close[0])}?" if close else ""
                 raise ValueError(
                     f"--{key} names no setting of the training config: there is no {part!r}.{hint} "

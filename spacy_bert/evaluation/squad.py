@@ -182,9 +182,20 @@ def best_threshold(
     RETURNS (Tuple[float, float]): The best score, from 0 to 1, and the threshold: the odds of the last
         question that is still answered. 0.0 if it is best to answer none.
     """
+    best, threshold = _best_threshold(gold, predictions, scores, null_odds)
+    return best / len(scores), 0.0 if threshold is None else threshold
+
+
+def _best_threshold(
+    gold: Gold,
+    predictions: Mapping[str, str],
+    scores: Mapping[str, float],
+    null_odds: Mapping[str, float],
+) -> Tuple[float, Optional[float]]:
+    """The sum of the best scores, and the threshold; None if it is best to answer none."""
     # At first none is answered, so that those without an answer are right.
     score = best = float(sum(not texts for texts in gold.values()))
-    threshold = 0.0
+    threshold = None
     for name in sorted(null_odds, key=lambda name: null_odds[name]):
         if name not in scores:
             continue
@@ -194,7 +205,7 @@ def best_threshold(
             score -= 1.0
         if score > best:
             best, threshold = score, null_odds[name]
-    return best / len(scores), threshold
+    return best, threshold
 
 
 def tuned_threshold(
@@ -209,9 +220,8 @@ def tuned_threshold(
         0.0, below all odds if it is best to answer nothing.
     """
     scores = score_answers(gold, predictions).f1
-    best, threshold = best_threshold(gold, predictions, scores, null_odds)
-    n_without = sum(not texts for texts in gold.values())
-    return min(null_odds.values()) - 1.0 if best * len(scores) == n_without else threshold
+    _, threshold = _best_threshold(gold, predictions, scores, null_odds)
+    return min(null_odds.values()) - 1.0 if threshold is None else threshold
 
 
 def _check(gold: Gold, predictions: Mapping[str, str]) -> None:

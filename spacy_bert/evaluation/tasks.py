@@ -190,7 +190,11 @@ def find_tasks(root: Path, names: Optional[Sequence[str]] = None) -> List[FoundT
                 f"no files of {', '.join(known)}, and no {TASK_FILE}."
             )
         return list(tasks.values())
-    chosen = []
+    chosen: Dict[str, FoundTask] = {}
+    if not names:
+        raise ValueError(
+            f"No task was named. There are {', '.join(known)}, and folders with a {TASK_FILE}."
+        )
     for name in names:
         folder = _folder(name, folders)
         if folder is None:
@@ -201,8 +205,8 @@ def find_tasks(root: Path, names: Optional[Sequence[str]] = None) -> List[FoundT
         entry = _find(name, folders)
         if entry is None:
             raise ValueError(_lacks(name, folder, known))
-        chosen.append(entry)
-    return chosen
+        chosen[entry.task.name] = entry
+    return list(chosen.values())
 
 
 def read_task(file: Path) -> Task:
@@ -210,9 +214,19 @@ def read_task(file: Path) -> Task:
     RETURNS (Task): What it says.
     RAISES: ValueError if it is not as described above."""
     try:
-        data = json.loads(file.read_text(encoding="utf8"))
+        data = dict(json.loads(file.read_text(encoding="utf8")))
+        for key, kind in {"train": str, "splits": dict, "metrics": list, "reader": dict}.items():
+            if not isinstance(data.get(key, kind()), kind):
+                raise TypeError(f"{key} is {data[key]!r}, no {kind.__name__}")
         fields = {**data, "metrics": tuple(data["metrics"])}
-        return Task(**{"name": file.parent.name.lower(), **fields})
+        task = Task(**{"name": file.parent.name.lower(), **fields})
+        for name in (task.train, *task.splits.values()):
+            task.corpus(file.parent, name)
+            if not (file.parent / name).is_file():
+                raise ValueError(
+                    f"there is no file {name!r} beside it. Correct the name, or add the file."
+                )
+        return task
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{file} does not describe a task ({type(error).__name__}: {error}). Expected a JSON "

@@ -4,10 +4,10 @@ from typing import List
 
 from spacy.tokens import Doc
 from thinc.api import Dropout, Linear, Model, chain
-from thinc.initializers import zero_init
 from thinc.types import Floats2d
 
 from .textcat import check_pooled
+from .token_classifier import initial_weights
 
 
 def BertRegressor(
@@ -23,8 +23,8 @@ def BertRegressor(
     RAISES: ValueError if `tok2vec` gives a vector for each token.
     """
     check_pooled("BertRegressor", tok2vec)
-    # From zeros, the first predictions are the mean of the targets, and none is far off.
-    output_layer = Linear(1, tok2vec.get_dim("nO"), init_W=zero_init)
+    # The first predictions are near the mean of the targets: none is far off.
+    output_layer = Linear(1, tok2vec.get_dim("nO"), init_W=initial_weights)
     model: Model[List[Doc], Floats2d] = chain(tok2vec, Dropout(dropout), output_layer)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", output_layer)

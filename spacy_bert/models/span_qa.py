@@ -7,6 +7,7 @@ from thinc.api import Dropout, Linear, Model, chain
 from thinc.types import Floats2d
 
 from ..layers.piece_rows import PieceRows, with_rows
+from .token_classifier import initial_weights
 
 PIECE_LAYERS = ("bert-piece-listener", "take-pieces")
 
@@ -31,7 +32,7 @@ def BertSpanQA(
             f"The tok2vec of BertSpanQA is {tok2vec.name!r}, but a vector for each piece of each "
             f"window is needed. Use spacy-bert.BertPieceListener.v1 or BertPieces.v1."
         )
-    layer: Model[Floats2d, Floats2d] = Linear(2, tok2vec.get_dim("nO"))
+    layer: Model[Floats2d, Floats2d] = Linear(2, tok2vec.get_dim("nO"), init_W=initial_weights)
     layer = chain(cast(Model[Floats2d, Floats2d], Dropout(dropout)), layer)
     model: Model[List[Doc], List[PieceRows]] = chain(tok2vec, with_rows(layer))
     model.set_ref("tok2vec", tok2vec)

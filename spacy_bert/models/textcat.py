@@ -9,6 +9,8 @@ from thinc.api import Dropout, Linear, Logistic, Model, Softmax, chain, resizabl
 from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import Floats2d
 
+from .token_classifier import initial_weights
+
 # The bias of a label that is added later: it starts as "no". spaCy's own, -5000, is out of reach of
 # any number of steps.
 NEW_LABEL = -10.0
@@ -34,7 +36,9 @@ def BertTextCat(
     """
     check_pooled("BertTextCat", tok2vec)
     width = tok2vec.get_dim("nO")
-    output_layer = Softmax(nO, width) if exclusive_classes else Linear(nO, width)
+    layer = Softmax if exclusive_classes else Linear
+    # Thinc's Softmax begins at zero, which sends the encoder no gradient until it has moved.
+    output_layer = layer(nO, width, init_W=initial_weights)
     new_label = {"W": 0.0, "b": NEW_LABEL if exclusive_classes else 0.0}
     resizable_layer: Model[Floats2d, Floats2d] = resizable(
         output_layer, resize_layer=partial(resize_linear_weighted, fill_defaults=new_label)

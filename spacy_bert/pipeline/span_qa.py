@@ -226,6 +226,8 @@ class SpanQA(Streamed, TrainablePipe):
     ) -> Tuple[float, List[PieceRows]]:
         """The loss of a batch: the mean, over windows, of the mean of the cross entropies of start and
         end. The softmax is over all rows of a window, the question's too, as in the paper's code.
+        The gradient is that of their sum, as spaCy's own heads have it: what a question weighs must
+        not depend on what else is in its batch.
 
         examples (Iterable[Example]): The batch, all annotated.
         scores (List[PieceRows]): What the model made of it, shape (n_rows, 2) each.
@@ -241,7 +243,7 @@ class SpanQA(Streamed, TrainablePipe):
         parts = [window_loss(ops.to_numpy(rows.data), t) for rows, t in zip(scores, targets)]
         n_windows = max(1, sum(len(target.rows) for target in targets))
         gradients = [
-            rows.with_data(ops.asarray2f(cast(Any, (gradient / n_windows).astype("f4"))))
+            rows.with_data(ops.asarray2f(cast(Any, gradient.astype("f4"))))
             for rows, (_, gradient) in zip(scores, parts)
         ]
         return sum(loss for loss, _ in parts) / n_windows, gradients

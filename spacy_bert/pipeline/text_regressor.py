@@ -79,8 +79,10 @@ class TextRegressor(Streamed, TrainablePipe):
                 f"annotated Docs has a number in doc._.score. Set it, and write files with "
                 f"DocBin(store_user_data=True), which keeps it."
             )
-        # Numbers that are all the same have no spread; their own unit does.
-        self.cfg.update(mean=float(known.mean()), scale=float(known.std()) or 1.0)
+        # Numbers that are all the same have no spread; their own unit does. (Rounding may give them one.)
+        self.cfg.update(
+            mean=float(known.mean()), scale=float(known.std()) if np.ptp(known) else 1.0
+        )
         sample = [example.reference for example in islice(get_examples(), 10)]
         self.model.initialize(X=sample, Y=self.model.ops.alloc2f(len(sample), 1))
 
@@ -139,7 +141,7 @@ class TextRegressor(Streamed, TrainablePipe):
         outputs, backprop = self.model.begin_update([example.predicted for example in examples])
         loss, gradient = self.get_loss(examples, outputs)
         backprop(gradient)
-        if sgd is not None:
+        if sgd not in (None, False):
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence,
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
+from ..segments import SPANS_KEY as SEGMENTS_KEY
 from ..segments import make_pair
 from ..targets import set_score
 from .tables import Column, Row, Table
@@ -82,13 +83,21 @@ class PairsCorpus:
         if self.text_b is not None:
             self._check_segments(nlp)
         for row, label, score in zip(rows, labels, scores, strict=True):
-            predicted = self._doc(nlp, row)
-            # Not a copy of it: spaCy cannot copy the span of an empty second text.
-            reference = self._doc(nlp, row)
+            predicted, reference = self._doc(nlp, row), self._doc(nlp, row)
+            if not all(predicted.spans.get(SEGMENTS_KEY, (True,))):
+                # spaCy cannot copy a Doc with an empty span, so that this is left to `segments`.
+                del predicted.spans[SEGMENTS_KEY]
             if label is not None:
                 reference.cats = {name: float(name == label) for name in names}
             set_score(reference, score)
             yield Example(predicted, reference)
+
+    def file_labels(self) -> List[str]:
+        """RETURNS (List[str]): The labels as the file has them.
+        RAISES: OSError or ValueError as above."""
+        return sorted(
+            {label for label in map(self._text_of_label, self.rows()) if label is not None}
+        )
 
     def rows(self) -> List[Row]:
         """RETURNS (List[Row]): The rows of the file, up to `limit`.
@@ -128,7 +137,7 @@ class PairsCorpus:
             doc.user_data[ID_KEY] = str(row.values[self.id])
         return doc
 
-    def _label(self, row: Row) -> Optional[str]:
+    def _text_of_label(self, row: Row) -> Optional[str]:
         if self.label is None:
             return None
         value = row.values[self.label]
@@ -141,7 +150,11 @@ class PairsCorpus:
                 f'the label in column {self.label!r} is empty. Add it; or set missing = [""] to '
                 f"read such texts without a label.",
             )
-        if self.labels is None:
+        return text
+
+    def _label(self, row: Row) -> Optional[str]:
+        text = self._text_of_label(row)
+        if self.labels is None or text is None:
             return text
         if text not in self.labels:
             raise self.table.error(

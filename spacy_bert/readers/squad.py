@@ -174,7 +174,7 @@ class SquadCorpus:
             reference = make_pair(nlp, question.question, question.context)
             for doc in (predicted, reference):
                 doc.user_data["id"] = question.id
-            if not question.context.strip():
+            if not question.question.strip() or not question.context.strip():
                 # spaCy cannot copy a Doc with an empty span, so that this is left to `segments`.
                 del predicted.spans[SEGMENTS_KEY]
             set_answers(reference, answers, id=question.id)

@@ -210,6 +210,8 @@ class Table:
                 f"number of the column, from 0, or set header = true."
             )
         names = [name.strip() for name in first]
+        if column not in names and column.isdecimal():
+            return self._place(int(column), first)
         if names.count(column) != 1:
             found = ", ".join(map(repr, names))
             n_times = "twice or more" if column in names else "not"

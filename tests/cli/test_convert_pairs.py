@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import spacy
 import srsly
+from spacy.tokens import DocBin
 
 from spacy_bert.readers.pairs import PairsCorpus
 
@@ -78,6 +79,27 @@ def test_refuses_in_one_message(run: Any, tsv: Any, tmp_path: Any) -> None:
     assert result.exit_code == 1 and "Column 'c' is not in the header" in result.stderr
     result = run("convert-pairs", tsv, tmp_path / "a.spacy", "-a", "a", "--rename", "x")
     assert result.exit_code == 1 and "OLD=NEW" in result.stderr
+    result = run("convert-pairs", tsv, tmp_path / "a.spacy", "-a", "a", "--label", "y", "-r", "x=y")
+    assert result.exit_code == 1 and "no label 'x'. It has" in result.stderr
     result = run("convert-pairs", tsv, tsv, "-a", "a")
     assert result.exit_code == 1 and "--force" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == [tsv.name]
+
+
+def test_some_labels_renamed_and_columns_by_number(run: Any, tsv: Any, tmp_path: Any) -> None:
+    """Catches a label that has to be renamed because another is, and a number that is refused where
+    there are names, too."""
+    old, new = next(iter(LABELS.items()))
+    options = ["--text-a", "0", "--text-b", "1", "--label", "2", "--rename", f"{old}={new}"]
+    result = run("convert-pairs", tsv, tmp_path / "a.spacy", *options)
+    assert result.exit_code == 0, result.output
+    docs = DocBin().from_disk(tmp_path / "a.spacy").get_docs(spacy.blank("en").vocab)
+    assert {label for doc in docs for label in doc.cats} == {new, *list(LABELS)[1:]}
+
+
+def test_json_lines_by_the_ending(run: Any, tmp_path: Any) -> None:
+    """Catches keys of objects that are asked for by number because there is no header."""
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "y": 1}\n')
+    options = ["--no-header", "--text-a", "text", "--label", "y"]
+    result = run("convert-pairs", tmp_path / "a.jsonl", tmp_path / "a.spacy", *options)
+    assert result.exit_code == 0, result.output

@@ -105,7 +105,7 @@ def test_config_is_spacys(data: Any, tiny_checkpoint: Any) -> None:
     (found,) = find_tasks(data, ["rte"])
     recipe = glue_cell.Recipe(
         epochs=2, batch_size=7, learning_rate=1e-5, limit=5, pooling="max",
-        overrides={"training.dropout": 0.3},
+        revision="v2", overrides={"training.dropout": 0.3},
     )  # fmt: skip
     config = glue_cell.cell_config(
         load_checkpoint(tiny_checkpoint), found, recipe, seed=4, n_steps=40
@@ -119,6 +119,7 @@ def test_config_is_spacys(data: Any, tiny_checkpoint: Any) -> None:
     assert (rate["initial_rate"], rate["warmup_steps"], rate["total_steps"]) == (1e-5, 4, 40)
     assert config["corpora"]["train"]["limit"] == 5
     assert config["corpora"]["train"]["text_b"] == "sentence2"
+    assert config["initialize"]["components"]["bert"]["revision"] == "v2"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,10 @@ def test_config_is_spacys(data: Any, tiny_checkpoint: Any) -> None:
         (["--lang", "qq"], ["--lang is 'qq'"]),
         (["--tasks", "rte", "--limit", "1", "--seeds", "1"], ["at least two labels"]),
         (["--tasks", "rte", "--seeds", "1", "--training.nonsense", "1"], ["nonsense"]),
+        (["--tasks", "rte", "--seeds", "1", "--training.dropout.x", "1"], ["'x'"]),
+        (["--tasks", "rte", "--seeds", "1", "--training.max_epochs", "5"], ["--epochs"]),
+        (["--tasks", "rte", "--seeds", "1", "--training.batcher.size", "5"], ["--batch-size"]),
+        (["--tasks", ","], ["No task was named"]),
     ],
 )
 def test_refuses_in_one_message(evaluate: Any, tmp_path: Any, options: Any, expected: Any) -> None:
@@ -147,3 +152,17 @@ def test_label_that_training_lacks(evaluate: Any, data: Any) -> None:
     result = evaluate("--tasks", "rte", "--seeds", "1")
     assert result.exit_code == 1
     assert "dev.tsv, line 14: the label 'maybe'" in result.stderr
+
+
+def test_f1_of_a_label_that_is_none(evaluate: Any, data: Any) -> None:
+    """Catches an F1 of 0.0 of a label that nothing can have."""
+    task = {
+        "train": "train.tsv",
+        "splits": {"dev": "dev.tsv"},
+        "metrics": ["f1"],
+        "reader": {"text_a": "sentence1", "text_b": "sentence2", "label": "label"},
+        "positive": "yes",
+    }
+    (data / "RTE" / "task.json").write_text(json.dumps(task))
+    result = evaluate("--tasks", "rte", "--seeds", "1")
+    assert result.exit_code == 1 and "F1 of the label 'yes'" in result.stderr

@@ -70,6 +70,7 @@ def test_by_any_spelling(tmp_path):
     root = fill(tmp_path, GLUE)
     names = [entry.task.name for entry in find_tasks(root, ["STSB", "cola", "sst2"])]
     assert names == ["sts-b", "cola", "sst-2"]
+    assert [entry.task.name for entry in find_tasks(root, ["cola", "CoLA"])] == ["cola"]
 
 
 def test_official_metrics():
@@ -91,7 +92,8 @@ def test_own_task(tmp_path):
         "reader": {"text_a": "review", "label": "stars"},
         "positive": "5",
     }
-    root = fill(tmp_path, {"Reviews/task.json": json.dumps(own), "Reviews/a.csv": "review,stars"})
+    files = {"task.json": json.dumps(own), "a.csv": "review,stars", "b.csv": "review,stars"}
+    root = fill(tmp_path, {f"Reviews/{name}": text for name, text in files.items()})
     ((task, folder),) = find_tasks(root)
     assert folder == root / "Reviews"
     assert task == Task("reviews", "a.csv", own["splits"], ("accuracy", "f1"), own["reader"], "5")
@@ -111,6 +113,11 @@ def test_own_task(tmp_path):
         ({"mine/task.json": '{"metrics": ["f1"], "train": "a", "splits": {}}'}, None, ["label column None"]),
         ({"mine/task.json": '{"metrics": ["f1", "pearson"], "train": "a", "splits": {}, "reader": {"label": 1}}'}, None, ["one kind"]),
         ({"mine/task.json": '{"metrics": ["f1"], "train": "a", "files": {}}'}, None, ["does not describe", "files"]),
+        ({"mine/task.json": "[1]"}, None, ["does not describe", "TypeError"]),
+        ({"mine/task.json": '{"metrics": ["f1"], "train": "a", "splits": ["b"]}'}, None, ["splits is ['b'], no dict"]),
+        ({"mine/task.json": '{"metrics": ["f1"], "train": "a.tsv", "splits": {}, "reader": {"label": 1, "text": 0}}'}, None, ["'text'"]),
+        ({"mine/task.json": '{"metrics": ["f1"], "train": "a.tsv", "splits": {}, "reader": {"label": 1}}'}, None, ["no file 'a.tsv'"]),
+        ({"CoLA/train.tsv": ""}, [], ["No task was named", "cola"]),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named(tmp_path, files, names, expected):

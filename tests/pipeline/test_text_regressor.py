@@ -80,13 +80,13 @@ def test_learns_any_range(
     tiny_nlp.initialize(lambda: examples)
     gold = [score_of(example.reference) for example in examples]
     untrained = [doc._.score for doc in tiny_nlp.pipe([example.text for example in examples])]
-    assert untrained == pytest.approx([np.mean(gold)] * len(gold))
+    assert untrained == pytest.approx([np.mean(gold)] * len(gold), abs=0.5 * np.std(gold))
     before, optimizer, losses = weights(tiny_nlp), AdamW(0.003), []
     for _ in range(40):
         step: dict = {}
         tiny_nlp.update(numbered(tiny_nlp, make_examples, a=a, b=b), sgd=optimizer, losses=step)
         losses.append(step["text_regressor"])
-    assert losses[0] == pytest.approx(1.0)  # in units of the variance
+    assert losses[0] == pytest.approx(1.0, rel=0.2)  # in units of the variance
     assert losses[-1] < 0.05
     assert not equal(weights(tiny_nlp), before)
     found = [doc._.score for doc in tiny_nlp.pipe([example.text for example in examples])]

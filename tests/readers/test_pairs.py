@@ -13,6 +13,12 @@ from spacy.util import registry
 from spacy_bert.readers.pairs import PairsCorpus, save_pairs
 
 MRPC = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
+LISTENER = {"@architectures": "spacy-bert.BertPooledListener.v1", "width": 32}
+TEXTCAT = {
+    "@architectures": "spacy-bert.BertTextCat.v1",
+    "exclusive_classes": True,
+    "tok2vec": LISTENER,
+}
 PAIR = {"text_a": "#1 String", "text_b": "#2 String", "label": "Quality"}
 
 
@@ -108,6 +114,18 @@ def test_empty_second_text(tiny_nlp: Any, write: Any) -> None:
     vector = tiny_nlp(one.predicted)._.bert.cls
     assert vector == pytest.approx(alone._.bert.cls, abs=1e-5)
     assert tiny_nlp(two.predicted)._.bert.cls != pytest.approx(vector, abs=1e-3)
+
+
+@pytest.mark.parametrize("row", ["Alice lives\t\t1", "\tAlice lives\t1"])
+def test_an_empty_text_in_training(tiny_nlp: Any, write: Any, row: str) -> None:
+    """Catches a span that spaCy cannot copy, in training and in evaluation."""
+    tiny_nlp.add_pipe("segments", first=True)
+    tiny_nlp.add_pipe("textcat", config={"model": TEXTCAT})
+    path = write("a.tsv", f"a\tb\ty\n{row}\nAlice lives in Paris\tBob\t0\n")
+    examples = list(PairsCorpus(path, text_a="a", text_b="b", label="y")(tiny_nlp))
+    optimizer = tiny_nlp.initialize(lambda: examples)
+    losses = tiny_nlp.update(examples, sgd=optimizer, annotates=["segments"])
+    assert losses["textcat"] > 0 and 0 <= tiny_nlp.evaluate(examples)["cats_score"] <= 1
 
 
 BROKEN = [
