@@ -50,7 +50,7 @@ ONLY = {
     # The others cut long texts off.
     "long": PIPELINES,
     "joint": PIPELINES,
-    "update": ("ours", "spacy-transformers", "spacy-curated-transformers"),
+    "update": ("ours", "ours bf16", "spacy-transformers", "spacy-curated-transformers"),
 }
 
 

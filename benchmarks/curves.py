@@ -22,22 +22,24 @@ from worker import peak_mb, reset_peak
 from compare import default_checkpoint, environment, generated_corpus, random_checkpoint
 
 HERE = Path(__file__).parent
-# What is varied -> its values; the others stay as in USUAL.
+# What is varied -> its values; the others stay as in USUAL. However long the texts, a batch holds about
+# as many words, so that length is not mixed up with how well the work can be sorted.
 AXES: Dict[str, List[Any]] = {
     "words": [8, 32, 128, 512, 2048, 8192],
-    "batch": [1, 8, 32, 128, 512],
+    "batch": [1, 8, 32, 128, 256],
     "threads": [1, 2],
     "size": ["tiny", "mini", "small", "medium", "base"],
 }
-USUAL = {"words": 64, "batch": 128, "threads": 2, "size": "checkpoint"}
+USUAL = {"words": 64, "batch": 0, "threads": 2, "size": "checkpoint"}
+BATCH_WORDS = 8192  # of a batch of 0 texts
 LABELS = {
     "words": "words of a text",
     "batch": "texts of a batch (`batch_size`)",
     "threads": "threads",
     "size": "size of the network (random weights)",
 }
-# Words that a point reads: fewer where it is slow.
-AMOUNT = {"tiny": 40_000, "mini": 20_000, "base": 1500, "medium": 4000, "small": 8000}
+# Words that a point reads: fewer where it is slow. Two batches at least.
+AMOUNT = {"tiny": 40_000, "mini": 20_000, "base": 2000, "medium": 4000, "small": 8000}
 
 
 def texts_of(words: int, total: int) -> List[str]:
@@ -62,12 +64,15 @@ def measure(point: Dict[str, Any]) -> Dict[str, Any]:
     if point["size"] != "checkpoint":
         checkpoint = random_checkpoint(point["size"], checkpoint)
     nlp = spacy_bert.from_checkpoint(checkpoint, config={"inference": point["inference"]})
-    total = AMOUNT.get(point["size"], 12_000)
-    texts = texts_of(point["words"], max(total, 2 * point["words"]))
-    list(nlp.pipe(texts[:3], batch_size=point["batch"]))
+    total = AMOUNT.get(point["size"], 2 * BATCH_WORDS)
+    batch = point["batch"] or max(1, min(total, 2 * BATCH_WORDS) // 2 // point["words"])
+    texts = texts_of(point["words"], max(total, 2 * batch * point["words"]))
+    # The first time, kernels are compiled and memory is asked for.
+    for _ in nlp.pipe(texts, batch_size=batch):
+        pass
     reset_peak()
     start = time.perf_counter()
-    words = sum(len(doc) for doc in nlp.pipe(texts, batch_size=point["batch"]))
+    words = sum(len(doc) for doc in nlp.pipe(texts, batch_size=batch))
     seconds = time.perf_counter() - start
     return {"words_per_second": words / seconds, "peak_mb": peak_mb()}
 

@@ -18,6 +18,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("THREADS", "2")
 
 
+REPEATS = 10  # of a product, between two looks at the clock
+
+
 def reset_peak() -> None:
     with contextlib.suppress(OSError):  # not on Linux: the peak is that of the whole run
         Path("/proc/self/clear_refs").write_text("5")
@@ -58,18 +61,37 @@ def answer(peer: Any, task: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def matrix_peak(width: int, inner: int) -> float:
-    """RETURNS (float): Operations a second of the products of a layer, at their best."""
+    """RETURNS (float): Operations a second of the products of a layer at their best: of any shape, by
+    torch or by oneDNN with packed weights, all threads in one product or one product for each."""
+    from concurrent.futures import ThreadPoolExecutor
+
     import torch
 
-    best = 0.0
-    with torch.inference_mode():
-        for n_in, n_out in ((width, 3 * width), (width, width), (width, inner), (inner, width)):
-            rows, weight = torch.randn(2048, n_in), torch.randn(n_out, n_in)
-            for _ in range(8):
-                start = time.perf_counter()
-                torch.nn.functional.linear(rows, weight)
-                seconds = time.perf_counter() - start
-                best = max(best, 2.0 * 2048 * n_in * n_out / seconds)
+    from spacy_bert.encoder.products import PackedProduct, PlainProduct
+
+    best, threads = 0.0, torch.get_num_threads()
+
+    def work(product: Any, rows: Any) -> None:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            for _ in range(REPEATS):
+                product(rows)
+
+    for n_in, n_out in ((width, 3 * width), (width, width), (width, inner), (inner, width)):
+        rows, layer = torch.randn(1024, n_in), torch.nn.Linear(n_in, n_out)
+        for kind in (PlainProduct, PackedProduct):
+            product = kind(layer, None, torch.float32)
+            operations = 2.0 * 1024 * n_in * n_out * REPEATS
+            for _ in range(4):
+                with torch.inference_mode():
+                    start = time.perf_counter()
+                    for _ in range(REPEATS):
+                        product(rows)
+                best = max(best, operations / (time.perf_counter() - start))
+                with ThreadPoolExecutor(threads) as pool:
+                    start = time.perf_counter()
+                    list(pool.map(work, [product] * threads, [rows] * threads))
+                best = max(best, threads * operations / (time.perf_counter() - start))
     return best
 
 

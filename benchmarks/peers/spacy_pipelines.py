@@ -137,6 +137,7 @@ def _examples(path: str, n: int) -> List[Example]:
 
 class Ours(SpacyPeer):
     inference = "fp32"
+    mixed_precision = False
 
     def section(self) -> str:
         from spacy_bert.encoder import read_config
@@ -144,7 +145,7 @@ class Ours(SpacyPeer):
 
         self.width = read_config(Path(self.checkpoint) / "config.json").width
         sizes = bert_settings(read_config(Path(self.checkpoint) / "config.json"))
-        model = {**sizes, "mixed_precision": "auto"}
+        model = {**sizes, "mixed_precision": self.mixed_precision}
         config = {"bert": {"factory": "bert", "inference": self.inference, "model": model}}
         return Config({"components": config}).to_str().replace("[components]\n", "") + "\n"
 
@@ -186,6 +187,7 @@ class Ours(SpacyPeer):
 
 class OursBf16(Ours):
     inference = "bf16"
+    mixed_precision = True
 
 
 class OursInt8(Ours):

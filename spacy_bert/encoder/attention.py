@@ -44,8 +44,6 @@ def length_groups(lengths: Sequence[int]) -> List[LengthGroup]:
     return groups
 
 
-# Each batch has groups of its own: what torch.compile made of them would fit no other.
-@torch.compiler.disable
 def self_attention(
     qkv: Tensor,
     groups: Sequence[LengthGroup],

@@ -3,7 +3,7 @@
 Legend: R rows (pieces) of the batch, W width, F width of the feed-forward layer.
 """
 
-from typing import Optional, Sequence
+from typing import Optional, Sequence, cast
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +40,12 @@ class Attention(nn.Module):
         self.heads = config.heads
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
+        self.attend = self_attention
 
     def forward(
         self, rows: Tensor, groups: Sequence[LengthGroup], dropout: float, causal: bool
     ) -> Tensor:
-        attended = self_attention(
+        attended = self.attend(
             self.qkv(rows), groups, heads=self.heads, dropout=dropout, causal=causal
         )
         return self.out(attended)  # (R, W)
@@ -131,6 +132,19 @@ class BertEncoder(nn.Module):
             if hidden_states is not None:
                 hidden_states.append(rows)
         return rows
+
+
+def compile_layers(encoder: BertEncoder) -> None:
+    """Have torch.compile compile the layers. In place.
+
+    encoder (BertEncoder): The encoder.
+    """
+    # Attention aside: each batch has groups of its own, and what was made of them would fit no other.
+    # (No decorator of the function: importing torch's compiler takes seconds.)
+    attend = torch.compiler.disable(self_attention)
+    for layer in encoder.layers:
+        cast(Layer, layer).attention.attend = attend
+        layer.compile(dynamic=True)
 
 
 def initialize_weights(module: nn.Module, *, std: float) -> None:

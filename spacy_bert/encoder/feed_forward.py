@@ -84,7 +84,13 @@ class _FeedForward(torch.autograd.Function):
 
 def _is_plain(layer: torch.nn.Module) -> bool:
     """Whether a layer is what it is called, and nobody watches it: adapters and hooks have to run."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
+    hooks = (
+        layer._forward_hooks,
+        layer._forward_pre_hooks,
+        layer._backward_hooks,
+        layer._backward_pre_hooks,
+        "forward" in layer.__dict__,
+    )
     return type(layer) is torch.nn.Linear and not any(hooks)
 
 

@@ -1,5 +1,6 @@
 """Micro-batches on a processor: how large they are, and how several are encoded at once."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Iterator, Sequence, Tuple
 
@@ -50,11 +51,38 @@ def encode_all(
         with torch.inference_mode():
             return encode(batch)
 
+    everyone = threading.Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # the first call takes the default, whatever was set before
+        torch.set_num_threads(1)
+        everyone.wait()
+        everyone.wait()
+
     # The number of threads is a setting of each thread. This one gets one, too, for what it does with
     # the rows: helpers that it wakes spin for a while, on cores that the others need.
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from zip(order, pool.map(work, (batches[i] for i in order)))
+        with ThreadPoolExecutor(threads, initializer=begin) as pool:
+            try:
+                encoded = pool.map(work, (batches[i] for i in order))
+                everyone.wait()
+                set_default(threads)
+                everyone.wait()
+            except BaseException:
+                everyone.abort()
+                raise
+            yield from zip(order, encoded)
     finally:
         torch.set_num_threads(threads)
+
+
+def set_default(threads: int) -> None:
+    """Set what threads begin with that have not used torch yet: `torch.set_num_threads` sets it as well
+    as the calling thread's own number, and a thread of somebody else would keep it for good.
+
+    threads (int): The number of threads.
+    """
+    passing = threading.Thread(target=torch.set_num_threads, args=(threads,))
+    passing.start()
+    passing.join()

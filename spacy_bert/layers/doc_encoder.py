@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..encoder import BertConfig, BertEncoder, Pooler
 from ..encoder.engine import Engine
 from ..encoder.packing import ENGINE_ROWS, TRAINING_ROWS, PackedPieces, fill
+from ..encoder.shapes import without_memory
 from ..encoder.side_by_side import encode_all
 from .doc_windows import DocPieces, MicroBatch, WindowBatch
 from .finite import check_finite
@@ -198,9 +199,7 @@ def doc_encoder(
     gradient_checkpointing (bool): Keep no activations within layers in training; recompute them.
     RETURNS (Model[WindowBatch, DocVectors]): The layer, without weights until they are loaded.
     """
-    # On the meta device a network has shapes but no memory: constructing costs nothing, and a
-    # network that was never loaded cannot pass for one that was.
-    with torch.device("meta"):
+    with without_memory():
         network = DocEncoder(config, layers)
     network.encoder.gradient_checkpointing = gradient_checkpointing
     return Model(

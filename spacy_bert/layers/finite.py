@@ -2,6 +2,7 @@
 
 from typing import Protocol, Sequence
 
+from thinc.api import get_array_module
 from thinc.types import FloatsXd
 
 
@@ -16,13 +17,17 @@ def check_finite(gradients: Sequence[FloatsXd], docs: Sequence[HasText]) -> None
     """gradients (Sequence[FloatsXd]): What a head sends back.
     docs (Sequence[HasText]): The Docs that it was trained with.
     RAISES: FloatingPointError if there is a NaN or an infinity among them."""
-    for gradient in gradients:
-        if gradient.size and not bool(abs(gradient).max() < float("inf")):
-            raise FloatingPointError(
-                f"The loss of {describe(docs)} is not finite: its gradient holds NaN or infinity. "
-                f"No step was taken with it. Use a lower learning rate, or look for broken "
-                f"examples in the batch."
-            )
+    filled = [gradient for gradient in gradients if gradient.size]
+    if not filled:
+        return
+    # One number for all: each that is fetched from a GPU has to wait for it.
+    largest = get_array_module(filled[0]).stack([abs(gradient).max() for gradient in filled])
+    if not bool(largest.max() < float("inf")):
+        raise FloatingPointError(
+            f"The loss of {describe(docs)} is not finite: its gradient holds NaN or infinity. "
+            f"No step was taken with it. Use a lower learning rate, or look for broken "
+            f"examples in the batch."
+        )
 
 
 def describe(docs: Sequence[HasText]) -> str:

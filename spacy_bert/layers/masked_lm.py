@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, MaskedLMHead
 from ..encoder.engine import Engine
+from ..encoder.shapes import without_memory
 from .doc_encoder import init, shim_of
 from .mask_windows import MaskBatch
 from .shim import BertShim
@@ -89,7 +90,7 @@ def masked_lm(config: BertConfig, *, top_k: int) -> Model[MaskBatch, List[MaskPr
     RETURNS (Model[MaskBatch, List[MaskPredictions]]): The layer, without weights until they are
         loaded, and under the name by which an encoder is found. It predicts only.
     """
-    with torch.device("meta"):  # shapes without memory, as in doc_encoder
+    with without_memory():
         network = MaskedLM(config)
     return Model(
         "doc-encoder",

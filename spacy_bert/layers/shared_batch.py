@@ -163,7 +163,8 @@ class SharedBatch:
     def squared_gradient(self) -> float:
         """RETURNS (float): Sum of the squares of the gradient so far, which spaCy logs as an encoder's loss."""
         arrays = [*(self._d_tokens or []), *self._d_pooled.values(), *(self._d_rows or [])]
-        return sum((float((array.ravel() ** 2).sum()) for array in arrays), 0.0)
+        # Fetched once: from a GPU, each number has to wait for it.
+        return float(sum((array.ravel() ** 2).sum(dtype="float64") for array in arrays))
 
     def backward(self) -> None:
         """Run the encoder's backward pass with the gradient so far, once; afterwards the batch is

@@ -86,8 +86,11 @@ class BertShim(PyTorchShim):
         if identity is None or (self._inference == "fp32" and self.device.type != "cpu"):
             return None
         if engine is None or engine.identity != identity:
-            self._engine = engine = make_engine(encoder, self._chosen or self._inference)
-            self._chosen = engine.precision
+            asked = self._inference
+            engine = make_engine(encoder, self._chosen or asked)
+            # Another thread may have changed the setting meanwhile: its word counts.
+            if self._inference == asked:
+                self._engine, self._chosen = engine, engine.precision
         return engine
 
     def target_device(self) -> torch.device:

@@ -116,7 +116,10 @@ class Bert(Streamed, TrainablePipe):
         RAISES: ValueError if no checkpoint was loaded."""
         self._check_loaded()
         engine = shim_of(self.model).engine()
-        return str(engine) if engine else f"{self.inference}, torch"
+        if engine:
+            return str(engine)
+        # The module itself, in 32 bits whatever was asked for.
+        return f"{self.inference}, torch" + ("" if self.inference == "fp32" else ", 32 bits")
 
     @property
     def tokenizer(self) -> WordPieceTokenizer:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..encoder import Checkpoint, load_checkpoint, save_checkpoint
+from ..encoder.bert import compile_layers
 from ..encoder.precision import multiplies_bf16
 from ..wordpiece import WordPieceTokenizer
 from .batches import Position, PretrainingStream
@@ -221,8 +222,7 @@ class Loop:
         self.sinks: List[Tracker] = [self.metrics, console, *trackers]
         self.peak = peak_flops(device, torch.bfloat16 if self.bf16 else torch.float32)
         if training.compile:
-            for layer in model.encoder.layers:
-                layer.compile(dynamic=True)
+            compile_layers(model.encoder)
         # Sums since the last line: COUNTS, the norm of the gradient, steps. They stay on the device.
         self.tally = torch.zeros(len(COUNTS) + 2, dtype=torch.float64, device=device)
         if self.progress.tally:

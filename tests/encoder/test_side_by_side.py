@@ -49,6 +49,21 @@ def test_each_in_its_place() -> None:
     assert {(threads, inference) for _, threads, inference in used} == {(1, True)}
 
 
+def test_new_threads_have_all_theirs() -> None:
+    """Catches a thread of a server that uses torch for the first time while another one encodes, and has
+    one thread for good."""
+    found = []
+
+    def encode(batch: PackedPieces) -> torch.Tensor:
+        other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+        return rows_of(batch)
+
+    list(encode_all(encode, make_batches()))
+    assert found == [2] * 6
+
+
 def test_threads_come_back_after_an_error() -> None:
     """Catches a failing batch that is lost in its thread, or that costs the process its threads."""
 

@@ -1,6 +1,8 @@
 """The precision that predictions are computed in: set, changed, saved, and never out of date."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from spacy.language import Language
 
 import spacy_bert
+from spacy_bert.layers import shim as shim_module
 from spacy_bert.layers.doc_encoder import shim_of
 from spacy_bert.layers.shim import BertShim
 
@@ -148,3 +151,27 @@ def test_without_weights() -> None:
     bert: Any = spacy.blank("en").add_pipe("bert")
     with pytest.raises(ValueError, match="has no weights"):
         str(bert.engine)
+
+
+def test_a_change_during_a_prediction(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches an engine that is being made while another is asked for, and takes its place for good."""
+    bert: Any = tiny_nlp.get_pipe("bert")
+    make_engine = shim_module.make_engine
+
+    def slowly(encoder: Any, inference: str) -> Any:
+        bert.inference = "bf16"
+        return make_engine(encoder, inference)
+
+    with monkeypatch.context() as context:
+        context.setattr(shim_module, "make_engine", slowly)
+        tiny_nlp("Anna met Bob.")
+    assert bert.engine.startswith("bf16")
+
+
+def test_loading_leaves_the_compiler_out(tiny_nlp: Language, tmp_path: Path) -> None:
+    """Catches an import of torch's compiler, which takes most of the time of a load."""
+    tiny_nlp.to_disk(tmp_path)
+    code = f"import spacy, sys; spacy.load({str(tmp_path)!r})('Anna met Bob.')"
+    code += "; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
