@@ -30,6 +30,7 @@ class AdamW(Optimizer):
     beta2 (float): Decay of the second moment.
     eps (float): Added to the root of the second moment.
     grad_clip (float): Greatest norm of the encoder's gradient as a whole, and of each array of a head; 0 for none.
+        Gradients are sums over a batch, as spaCy's heads send them, where the paper's are means.
     use_averages (bool): Keep moving averages of the weights, which spaCy evaluates and saves.
     """
 

@@ -5,7 +5,10 @@ every prediction (a race between threads), and looks its averages up under a key
 """
 
 import contextlib
+import shutil
 import weakref
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple, Union, cast
 
 import safetensors.torch
@@ -27,6 +30,20 @@ from .optimizer import AdamW, check_finite_gradients
 guard_forks()
 
 TAKEN_BACK = f"the last ones, {EVERY} at most, were taken back."
+
+# Whether weights are written to a file of their own, beside that of the model.
+WEIGHTS_ARE_APART: ContextVar[bool] = ContextVar("WEIGHTS_ARE_APART", default=False)
+
+
+@contextlib.contextmanager
+def weights_apart() -> Iterator[None]:
+    """What is written in here holds no weights of encoders: within a model's file they would be copied
+    four times on their way to the network."""
+    token = WEIGHTS_ARE_APART.set(True)
+    try:
+        yield
+    finally:
+        WEIGHTS_ARE_APART.reset(token)
 
 
 class BertShim(PyTorchShim):
@@ -213,13 +230,10 @@ class BertShim(PyTorchShim):
             super().to_device(device_type, device_id)
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): The weights as safetensors; no weights if none are loaded."""
+        """RETURNS (bytes): The weights as safetensors; no weights if none are loaded, or within `weights_apart`."""
         state = b""
-        if self.is_loaded:
-            tensors = {
-                k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()
-            }
-            state = safetensors.torch.save(tensors)
+        if self.is_loaded and not WEIGHTS_ARE_APART.get():
+            state = safetensors.torch.save(self._state())
         return srsly.msgpack_dumps({"config": self.cfg, "state": state})
 
     def from_bytes(self, bytes_data: bytes) -> "BertShim":
@@ -229,13 +243,45 @@ class BertShim(PyTorchShim):
         message = srsly.msgpack_loads(bytes_data)
         self.cfg = message["config"]
         if message["state"]:
-            self._load(message["state"])
+            self._load(safetensors.torch.load(message["state"]))
         else:
             self._model.to("meta")
         return self
 
-    def _load(self, data: bytes) -> None:
-        state = safetensors.torch.load(data)
+    def save_weights(self, path: Path, *, like: Path) -> None:
+        """path (Path): The file to write, safetensors. It is there as a whole or not at all; not, if no
+            weights are loaded.
+        like (Path): A file that everybody may read who may read this one."""
+        if not self.is_loaded:
+            path.unlink(missing_ok=True)
+            return
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            safetensors.torch.save_file(self._state(), temporary)
+            shutil.copymode(
+                like, temporary
+            )  # safetensors makes files that only their owner may read
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_weights(self, path: Path) -> None:
+        """path (Path): A file that `save_weights` wrote.
+        RAISES: ValueError if it is damaged, or of another network."""
+        try:
+            state = safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"{path}, the weights of the encoder, cannot be read: {error}. The file is cut off or "
+                f"damaged: copy or save the pipeline again."
+            ) from error
+        # They are views of the file, which may be written anew while they are in use.
+        self._load({name: tensor.clone() for name, tensor in state.items()})
+
+    def _state(self) -> Dict[str, torch.Tensor]:
+        return {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}
+
+    def _load(self, state: Dict[str, torch.Tensor]) -> None:
         expected = {name: tuple(value.shape) for name, value in self._model.state_dict().items()}
         found = {name: tuple(value.shape) for name, value in state.items()}
         if expected != found:

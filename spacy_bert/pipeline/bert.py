@@ -2,6 +2,7 @@
 
 import warnings
 from itertools import islice
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, cast
 
 import numpy as np
@@ -28,12 +29,14 @@ from ..layers.listeners import BertListenerModel, PooledListenerModel, check_wid
 from ..layers.piece_listener import PieceListenerModel, say_who_is_alone
 from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
+from ..layers.shim import weights_apart
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..layers.weights import load_weights, randomize_weights
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
 from .streaming import Streamed
 
+WEIGHTS = "weights.safetensors"
 KEEPABLE = ("tokens", "pooler", "max", ROWS)
 
 
@@ -449,7 +452,10 @@ class Bert(Streamed, TrainablePipe):
         """path (Union[str, Path]): Folder to write to.
         exclude (Iterable[str]): Fields to leave out."""
         self._settle()
-        super().to_disk(path, exclude=exclude)
+        with weights_apart():
+            super().to_disk(path, exclude=exclude)
+        if "model" not in exclude:
+            shim_of(self.model).save_weights(Path(path) / WEIGHTS, like=Path(path) / "model")
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = tuple()) -> "Bert":
         """bytes_data (bytes): What `to_bytes` made.
@@ -462,6 +468,9 @@ class Bert(Streamed, TrainablePipe):
         """path (Union[str, Path]): Folder that `to_disk` wrote.
         RETURNS (Bert): This component with those weights."""
         super().from_disk(path, exclude=exclude)
+        weights = Path(path) / WEIGHTS
+        if "model" not in exclude and weights.exists():
+            shim_of(self.model).load_weights(weights)
         self._set_poolings()
         return self
 

@@ -16,6 +16,7 @@ from spacy.util import load_model_from_config
 import spacy_bert
 from spacy_bert.layers.annotations import KEY
 from spacy_bert.layers.doc_encoder import find_part
+from spacy_bert.pipeline.bert import WEIGHTS
 
 from .heads import assert_same, equal, perturb, pooled_listener, textcat, weights
 
@@ -188,3 +189,37 @@ def test_memory_zone(joint_nlp):
                 assert doc.cats == pytest.approx(cats, abs=1e-5)
             del doc, docs
     assert_same(joint_nlp.pipe(TEXTS), joint_nlp.pipe(TEXTS))
+
+
+def test_weights_have_a_file_of_their_own(tiny_nlp, tmp_path):
+    """Catches weights that are written twice, or into a file that is still read from."""
+    perturb(tiny_nlp)
+    tiny_nlp.to_disk(tmp_path / "one")
+    expected = tiny_nlp(TEXTS[0]).tensor
+    size = (tmp_path / "one" / "bert" / "model").stat().st_size
+    assert size < (tmp_path / "one" / "bert" / WEIGHTS).stat().st_size
+    loaded = spacy.load(tmp_path / "one")
+    perturb(tiny_nlp, seed=1)
+    tiny_nlp.to_disk(tmp_path / "one")
+    np.testing.assert_array_equal(loaded(TEXTS[0]).tensor, expected)
+    np.testing.assert_array_equal(
+        spacy.load(tmp_path / "one")(TEXTS[0]).tensor, tiny_nlp(TEXTS[0]).tensor
+    )
+    assert not np.allclose(expected, tiny_nlp(TEXTS[0]).tensor)
+    assert not list((tmp_path / "one" / "bert").glob(".*"))
+
+
+def test_damaged_weights_are_named(tiny_nlp, tmp_path):
+    """Catches half a file of weights, and an error that does not say which file it is."""
+    tiny_nlp.to_disk(tmp_path)
+    path = tmp_path / "bert" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"{WEIGHTS}.*cannot be read"):
+        spacy.load(tmp_path)
+
+
+def test_no_weights_no_file(tiny_nlp, tmp_path):
+    """Catches the weights of another encoder that stay in a folder."""
+    tiny_nlp.to_disk(tmp_path)
+    load_model_from_config(tiny_nlp.config).to_disk(tmp_path)
+    assert not (tmp_path / "bert" / WEIGHTS).exists()
