@@ -169,6 +169,9 @@ def test_task_file_of_the_page(tmp_path: Path) -> None:
 
     (block,) = blocks("json", TASKS)
     (tmp_path / "task.json").write_text(block)
+    task = json.loads(block)
+    for name in (task["train"], *task["splits"].values()):
+        (tmp_path / name).touch()
     assert read_task(tmp_path / "task.json").positive == "yes"
 
 
