@@ -60,7 +60,7 @@ def measure(point: Dict[str, Any]) -> Dict[str, Any]:
     import spacy_bert
 
     torch.set_num_threads(point["threads"])
-    checkpoint = default_checkpoint()
+    checkpoint = Path(point["checkpoint"])
     if point["size"] != "checkpoint":
         checkpoint = random_checkpoint(point["size"], checkpoint)
     nlp = spacy_bert.from_checkpoint(checkpoint, config={"inference": point["inference"]})
@@ -99,11 +99,14 @@ def main(
         print(json.dumps(measure(json.loads(point))))
         return
     python = environment("ours")
+    # Found here: it may not be installed where the points are measured.
+    checkpoint = str(default_checkpoint())
     todo = points(inference.split(","))
     runs: List[Dict[str, Any]] = [{"axis": axis, **one, "runs": []} for axis, one in todo]
     for _ in range(rounds):
         for (axis, one), run in zip(todo, runs):
-            command = [str(python), __file__, "--point", json.dumps(one)]
+            asked = json.dumps({**one, "checkpoint": checkpoint})
+            command = [str(python), __file__, "--point", asked]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 msg.fail(str(one), done.stderr[-2000:], exits=1)
