@@ -133,9 +133,10 @@ def draw(runs: List[Dict[str, Any]], path: Path) -> None:
                 medians = [statistics.median(run[key] for run in r["runs"]) for r in mine]
                 row.plot(range(len(values)), medians, marker="o", label=inference)
             row.set_xticks(range(len(values)), [str(value) for value in values])
-            row.set_ylim(bottom=0)
             if axis == "size" and key == "words_per_second":
                 row.set_yscale("log")
+            else:
+                row.set_ylim(0, 1.05 * row.get_ylim()[1])
             row.set_xlabel(LABELS[axis].replace("`", ""))
             row.set_ylabel(label if key == "words_per_second" else "peak memory, MB")
             row.grid(alpha=0.3)
