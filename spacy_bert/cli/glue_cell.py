@@ -99,11 +99,12 @@ def run_cell(
     n_steps = math.ceil(n_train / recipe.batch_size) * recipe.epochs
     config = cell_config(checkpoint, found, recipe, seed=seed, n_steps=n_steps, label=label)
     nlp = init_nlp(config, use_gpu=0 if recipe.gpu else -1)
-    if "f1" in task.metrics and task.positive not in nlp.get_pipe(head_of(task)).labels:  # type: ignore[attr-defined]
+    labels = getattr(nlp.get_pipe(head_of(task)), "labels", ())
+    if "f1" in task.metrics and task.positive not in labels:
         raise ValueError(
             f"The task {task.name!r} asks for the F1 of the label {task.positive!r}, which none of its "
             f"training examples has; they have "
-            f"{', '.join(map(repr, nlp.get_pipe(head_of(task)).labels))}. Set positive in task.json."  # type: ignore[attr-defined]
+            f"{', '.join(map(repr, labels))}. Set positive in task.json."
         )
     # Read before the training, so that what is wrong with them shows before the work is done.
     gold = {split: _examples(task, folder, file, nlp) for split, file in task.splits.items()}

@@ -56,8 +56,8 @@ def encode_all(
     def begin() -> None:
         torch.get_num_threads()  # the first call takes the default, whatever was set before
         torch.set_num_threads(1)
-        everyone.wait()
-        everyone.wait()
+        everyone.wait()  # all have theirs
+        everyone.wait()  # the default is what it was
 
     # The number of threads is a setting of each thread. This one gets one, too, for what it does with
     # the rows: helpers that it wakes spin for a while, on cores that the others need.

@@ -258,9 +258,8 @@ class BertShim(PyTorchShim):
         temporary = path.with_name(f".{path.name}.tmp")
         try:
             safetensors.torch.save_file(self._state(), temporary)
-            shutil.copymode(
-                like, temporary
-            )  # safetensors makes files that only their owner may read
+            # safetensors makes files that only their owner may read.
+            shutil.copymode(like, temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
