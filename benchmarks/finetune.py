@@ -5,8 +5,8 @@
 The same examples, epochs, batches, rates and seeds; the last weights are scored, by the same
 official metrics. Prints how far we are from the reference, with the interval of 95 % of a paired
 bootstrap over the examples, and the time that either took. Each task, side and seed is trained in
-a process of its own and kept in benchmarks/.runs/finetune, so that a run that was interrupted goes
-on. FOLDER has a folder for each task: cola, mrpc, sick, sst-2, stsb, wnut-17, uner-english-ewt,
+a process of its own, and what it predicted is kept in benchmarks/results/finetune: a run that was
+interrupted goes on, seeds can be added later, and the intervals can be computed anew. FOLDER has a folder for each task: cola, mrpc, sick, sst-2, stsb, wnut-17, uner-english-ewt,
 squadshifts, squad-2.0; finetuning/tasks.py names their files.
 
 Writes benchmarks/results/finetune-TASK.json, and finetune.md of all of them.
@@ -49,7 +49,7 @@ def main(
     limit: int = typer.Option(0, help="Train on so many examples only; 0: as the task has it"),
     threads: int = typer.Option(1, help="Threads of either side"),
     force: bool = typer.Option(False, help="Train again what was trained with other settings"),
-    keep: Path = typer.Option(HERE / ".runs" / "finetune", help="Folder of what has been trained"),
+    keep: Path = typer.Option(HERE / "results" / "finetune", help="Folder of what was predicted"),
     output: Path = typer.Option(HERE / "results", help="Folder of the results"),
 ) -> None:
     """Fine-tune on both sides, and compare."""
@@ -74,7 +74,7 @@ def main(
         for seed in map(int, seeds.split(",")):
             for side, done in cells.items():
                 job = make_job(task, side, recipe, seed, checkpoint)
-                file = keep / f"{name}-{side}-seed{seed}.json"
+                file = keep / f"{name}-{side}-seed{seed}.json.gz"
                 done.append(run_cell(file, job, train, loaded, threads=threads, force=force))
         result = {
             "command": command(),
@@ -128,7 +128,7 @@ def run_cell(
     facts = {"checkpoint": shown(Path(job["checkpoint"])), "n_train": len(train)}
     settings = {**job, **facts, "n_scored": sizes, "threads": threads}
     if file.exists():
-        cell = srsly.read_json(file)
+        cell = srsly.read_gzip_json(file)
         if cell["settings"] == settings:
             return cell
         if not force:
@@ -140,7 +140,8 @@ def run_cell(
     ours = "pipe" in job
     python = Path(sys.executable) if ours else environment(REFERENCE)
     worker = WORKERS / ("ours.py" if ours else "huggingface.py")
-    msg.info(file.stem)
+    name = file.name.partition(".")[0]
+    msg.info(name)
     done = subprocess.run(
         [str(python), str(worker)],
         input=json.dumps({**job, "train": train, "splits": data.splits}),
@@ -149,11 +150,11 @@ def run_cell(
         env={**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
     )
     if done.returncode:
-        msg.fail(f"{file.stem} failed: its messages are above", exits=1)
+        msg.fail(f"{name} failed: its messages are above", exits=1)
     cell = {"settings": settings, **json.loads(done.stdout.splitlines()[-1])}
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".tmp")
-    srsly.write_json(temporary, cell)
+    srsly.write_gzip_json(temporary, cell, indent=0)
     temporary.replace(file)
     return cell
 
