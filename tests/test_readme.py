@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 import pytest
+import srsly
 import typer
+import weasel.cli.main as weasel
 from spacy.util import registry
 from thinc.api import Config
+from weasel.util import parse_config_overrides
 
 from spacy_bert.pretraining import PretrainConfig
 
@@ -77,6 +80,25 @@ def test_commands_exist() -> None:
         r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf8"), re.MULTILINE
     )
     assert set(re.findall(r"^make (\w+)", shell, re.MULTILINE)) <= set(targets)
+
+
+@pytest.mark.parametrize("folder", ["project", "project/experiments"])
+def test_project_commands_are_understood(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a var that is gone, and options that `spacy project` takes for the folder of the project."""
+    monkeypatch.chdir(ROOT / folder)
+    project = srsly.read_yaml("project.yml")
+    command = typer.main.get_command(weasel.app).commands["run"]
+    shell = "\n".join(blocks("sh", Path("README.md").read_text(encoding="utf8")))
+    calls = re.findall(r"python -m spacy project run ([^#)\n]*)", shell.replace("\\\n", " "))
+    assert calls
+    for call in calls:
+        context = command.make_context("run", shlex.split(call))
+        assert context.params["subcommand"] in {
+            *project["workflows"],
+            *(step["name"] for step in project["commands"]),
+        }
+        options = parse_config_overrides(context.args)
+        assert {name.partition("vars.")[2] for name in options} <= set(project["vars"])
 
 
 def check_options(name: str, arguments: List[str], command: object) -> None:
