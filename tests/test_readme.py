@@ -89,7 +89,9 @@ def test_project_commands_are_understood(folder: str, monkeypatch: pytest.Monkey
     project = srsly.read_yaml("project.yml")
     command = typer.main.get_command(weasel.app).commands["run"]
     shell = "\n".join(blocks("sh", Path("README.md").read_text(encoding="utf8")))
-    calls = re.findall(r"python -m spacy project run ([^#)\n]*)", shell.replace("\\\n", " "))
+    calls = re.findall(
+        r"^python -m spacy project run ([^#\n]*)", shell.replace("\\\n", " "), flags=re.MULTILINE
+    )
     assert calls
     for call in calls:
         context = command.make_context("run", shlex.split(call))
