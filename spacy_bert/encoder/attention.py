@@ -63,13 +63,14 @@ def self_attention(
     """
     if not groups:
         return qkv[:, : qkv.shape[1] // 3]  # an empty batch
+    shapes = [(group.n_seqs, group.length, 3, heads, -1) for group in groups]
+    if len(groups) == 1:  # a short text: what is cheap besides the products counts
+        return _attend(qkv.view(shapes[0]), dropout, causal)
     # One split for all groups: its gradient is one concatenation, where the gradient of a slice is
     # a zero-filled copy of the whole batch, for every group.
-    blocks = [
-        _attend(rows.view(group.n_seqs, group.length, 3, heads, -1), dropout, causal)
-        for group, rows in zip(groups, qkv.split([g.n_seqs * g.length for g in groups]))
-    ]
-    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+    parts = qkv.split_with_sizes([n_seqs * length for n_seqs, length, *_ in shapes])
+    blocks = [_attend(rows.view(shape), dropout, causal) for rows, shape in zip(parts, shapes)]
+    return torch.cat(blocks)
 
 
 def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
@@ -80,7 +81,7 @@ def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     if on_cpu and dropout and qkv.dtype == torch.bfloat16 and is_small:
         with torch.autocast("cpu", enabled=False):
             return _attend(qkv.float(), dropout, causal).to(qkv.dtype)
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, H, L, D) each
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()  # (N, H, L, D) each
     if on_cpu and dropout:
         # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
         # that are masked out whole, which packed rows never have.

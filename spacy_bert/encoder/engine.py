@@ -19,7 +19,15 @@ from .bert import Attention, BertEncoder, Embeddings, Layer
 from .config import BertConfig
 from .packing import PackedPieces, pack
 from .precision import multiplies_bf16
-from .products import GELU_FLOOR, Int8Product, PackedProduct, PlainProduct, Product
+from .products import (
+    GELU_FLOOR,
+    INT8,
+    INT8_IN_16_BITS,
+    Int8Product,
+    PackedProduct,
+    PlainProduct,
+    Product,
+)
 from .side_by_side import CPU_ROWS
 
 INFERENCE = ("fp32", "bf16", "int8", "auto")
@@ -27,6 +35,7 @@ INFERENCE = ("fp32", "bf16", "int8", "auto")
 # average, and it is faster by this factor.
 LIKENESS, GAIN = 0.99, 1.1
 
+Norm = Callable[[Tensor], Tensor]  # (R, W) -> (R, W)
 ProductMaker = Callable[[nn.Linear, Optional[str], Optional[float]], Product]
 
 
@@ -46,10 +55,10 @@ class EngineLayer(NamedTuple):
 
     qkv: Product  # (R, W) -> (R, 3 * W)
     out: Product
-    attention_norm: nn.LayerNorm
+    attention_norm: Norm
     up: Product  # (R, W) -> (R, F), activation included
     down: Product  # (R, F) -> (R, W)
-    output_norm: nn.LayerNorm
+    output_norm: Norm
 
 
 class Engine:
@@ -115,11 +124,17 @@ def _engine_layer(layer: Layer, make: ProductMaker) -> EngineLayer:
     return EngineLayer(
         qkv=make(layer.attention.qkv, None, None),
         out=make(layer.attention.out, None, None),
-        attention_norm=layer.attention_norm,
+        attention_norm=_norm(layer.attention_norm),
         up=make(layer.up, layer.activation, None),
         down=make(layer.down, None, floor),
-        output_norm=layer.output_norm,
+        output_norm=_norm(layer.output_norm),
     )
+
+
+def _norm(norm: nn.LayerNorm) -> Norm:
+    # Of a short text, calling a module takes as long as the norm itself.
+    shape, weight, bias, eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
+    return lambda rows: torch.layer_norm(rows, shape, weight, bias, eps)
 
 
 # What an encoder is made of.
@@ -137,27 +152,28 @@ PARTS = frozenset(
 )
 
 
-def identity_of(encoder: BertEncoder) -> Optional[Tuple[Tuple[int, int], ...]]:
+def identity_of(encoder: BertEncoder) -> Optional[Tuple[int, ...]]:
     """encoder (BertEncoder): An encoder.
-    RETURNS (Optional[Tuple[Tuple[int, int], ...]]): Where its weights are, and how often torch has
-        changed each in place; None if its layers are not what they are called, or somebody watches
-        them: adapters and hooks have to run, which an engine would not do."""
-    # Asked before every prediction: torch's own walk over the parameters takes five times as long.
-    found: List[Tuple[int, int]] = []
-    left: List[nn.Module] = [encoder]
-    while left:
-        part = left.pop()
-        watched = part._forward_hooks or part._forward_pre_hooks or "forward" in part.__dict__
+    RETURNS (Optional[Tuple[int, ...]]): Where each of its weights is, and how often torch has changed
+        it in place; None if its layers are not what they are called, or somebody watches them:
+        adapters and hooks have to run, which an engine would not do."""
+    # Asked before every prediction: torch's own walk over the parameters takes ten times as long.
+    found: List[int] = []
+    parts: List[Optional[nn.Module]] = [encoder]
+    for part in parts:  # it grows meanwhile
+        if part is None:
+            continue
+        inside = part.__dict__
+        watched = inside["_forward_hooks"] or inside["_forward_pre_hooks"] or "forward" in inside
         if watched or type(part) not in PARTS:
             return None
-        found += [(p.data_ptr(), _version(p)) for p in part._parameters.values() if p is not None]
-        left += [child for child in part._modules.values() if child is not None]
+        for weight in inside["_parameters"].values():
+            if weight is not None:
+                found.append(weight.data_ptr())
+                # Tensors made in inference mode have no version.
+                found.append(-1 if weight.is_inference() else weight._version)
+        parts += inside["_modules"].values()
     return tuple(found)
-
-
-def _version(parameter: Tensor) -> int:
-    # Tensors made in inference mode have none.
-    return -1 if parameter.is_inference() else parameter._version
 
 
 def _plain(dtype: torch.dtype) -> ProductMaker:
@@ -168,18 +184,57 @@ def _packed(dtype: torch.dtype) -> ProductMaker:
     return lambda layer, activation, floor: PackedProduct(layer, activation, dtype)
 
 
-def _int8() -> ProductMaker:
-    return lambda layer, activation, floor: Int8Product(layer, activation, floor=floor)
+def _int8(largest: int) -> ProductMaker:
+    return lambda layer, activation, floor: Int8Product(
+        layer, activation, floor=floor, largest=largest
+    )
 
 
-# precision -> ways to compute it on a processor, best first, and whose kernels these are
-WAYS: Dict[str, List[Tuple[str, ProductMaker]]] = {
-    "fp32": [("oneDNN", _packed(torch.float32)), ("torch", _plain(torch.float32))],
-    "bf16": [("oneDNN", _packed(torch.bfloat16)), ("torch", _plain(torch.bfloat16))],
-    "int8": [("oneDNN", _int8()), ("torch, 32 bits", _plain(torch.float32))],
+class Way(NamedTuple):
+    """How to compute products.
+
+    kernels (str): Whose kernels these are, for people.
+    make (ProductMaker): Makes the products.
+    tolerance (float): How far the product of the probe may be from torch's own.
+    """
+
+    kernels: str
+    make: ProductMaker
+    tolerance: float
+
+
+# precision -> ways to compute it on a processor, best first
+WAYS: Dict[str, List[Way]] = {
+    "fp32": [
+        Way("oneDNN", _packed(torch.float32), 1e-4),
+        Way("torch", _plain(torch.float32), 1e-4),
+    ],
+    "bf16": [
+        Way("oneDNN", _packed(torch.bfloat16), 0.1),
+        Way("torch", _plain(torch.bfloat16), 0.1),
+    ],
+    "int8": [
+        Way("oneDNN", _int8(INT8), 0.1),
+        Way("oneDNN, 7 bits a weight", _int8(INT8_IN_16_BITS), 0.1),
+    ],
 }
-# How far the product of the probe may be from torch's own.
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.1}
+
+
+def ways_here(inference: str, device: torch.device) -> List[Way]:
+    """inference (str): "fp32", "bf16" or "int8".
+    device (torch.device): Where to compute.
+    RETURNS (List[Way]): Ways to compute it there, best first. The last is torch's own in 32 bits, and
+        all there is where the device would be slower in what was asked for."""
+    in_32_bits = WAYS["fp32"] if device.type == "cpu" else WAYS["fp32"][-1:]
+    if inference == "fp32":
+        return in_32_bits
+    if device.type != "cpu":
+        own = WAYS["bf16"][-1:] if inference == "bf16" else []
+    else:
+        own = WAYS[inference]
+    if inference == "bf16" and not multiplies_bf16(device):
+        own = []
+    return [*own, *(way._replace(kernels=f"{way.kernels}, 32 bits") for way in in_32_bits)]
 
 
 def make_engine(encoder: BertEncoder, inference: str) -> Engine:
@@ -188,34 +243,29 @@ def make_engine(encoder: BertEncoder, inference: str) -> Engine:
     encoder (BertEncoder): The encoder, with weights.
     inference (str): "fp32", "bf16", "int8", or "auto" for the fastest of them here; see `choose`.
     RETURNS (Engine): The engine. Where this torch, or the device, lacks the kernels for it, it uses
-        torch's ordinary ones; `kernels` says which.
+        others, in 32 bits at the last; `kernels` says which.
     """
     if check_inference(inference) == "auto":
         return choose(encoder)
-    device = next(encoder.parameters()).device
-    if device.type != "cpu":
-        dtype = torch.bfloat16 if inference == "bf16" else torch.float32
-        kernels = "torch, 32 bits" if inference == "int8" else "torch"
-        return Engine(encoder, inference, kernels, _plain(dtype))
-    ways = WAYS[inference]
-    working = (way for way in ways if _works(way[1], TOLERANCE[inference]))
-    kernels, make = next(working, ways[-1])  # the last are torch's own
-    return Engine(encoder, inference, kernels, make)
+    ways = ways_here(inference, next(encoder.parameters()).device)
+    way = next((way for way in ways[:-1] if _works(way)), ways[-1])
+    return Engine(encoder, inference, way.kernels, way.make)
 
 
 _probed: Dict[ProductMaker, bool] = {}
 _probe_lock = threading.Lock()
 
 
-def _works(make: ProductMaker, tolerance: float) -> bool:
-    """Whether a small product comes out right: the operators are no public part of torch."""
+def _works(way: Way) -> bool:
+    """Whether a small product comes out right: the operators are no public part of torch, and the
+    processor may lack what they need."""
     with _probe_lock:
-        if make not in _probed:
-            _probed[make] = _probe(make, tolerance)
-        return _probed[make]
+        if way.make not in _probed:
+            _probed[way.make] = _probe(way)
+        return _probed[way.make]
 
 
-def _probe(make: ProductMaker, tolerance: float) -> bool:
+def _probe(way: Way) -> bool:
     numbers = np.random.default_rng(0)
     # Its weights are not drawn from torch's generator, which may be in the middle of a training run.
     layer = nn.utils.skip_init(nn.Linear, 32, 48)
@@ -226,10 +276,10 @@ def _probe(make: ProductMaker, tolerance: float) -> bool:
         for activation in (None, "gelu"):
             expected = PlainProduct(layer, activation, torch.float32)(rows)
             try:
-                found = make(layer, activation, None)(rows)
+                found = way.make(layer, activation, None)(rows)
             except (AttributeError, RuntimeError, NotImplementedError, TypeError):
                 return False
-            if not torch.allclose(found.float(), expected, atol=tolerance, rtol=0):
+            if not torch.allclose(found.float(), expected, atol=way.tolerance, rtol=0):
                 return False
     return True
 

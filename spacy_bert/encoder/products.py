@@ -30,6 +30,9 @@ USUAL_ROWS = 1024
 # values of a byte are used.
 GELU_FLOOR = 0.1701
 INT8 = 127  # largest size of a weight, and of an activation that may be negative
+# Where a processor has no instructions for neural networks (VNNI), it adds the products of two
+# weights and two activations in 16 bits, which hold them only if the weights are no larger.
+INT8_IN_16_BITS = 63
 ZERO = 128  # the byte that stands for an activation of zero
 
 
@@ -83,13 +86,19 @@ class Int8Product:
     activation (Optional[str]): A name of GELUS.
     floor (Optional[float]): What no element of the rows is below, if that is known; it makes the
         steps half as wide.
+    largest (int): Largest size of a weight: INT8, or INT8_IN_16_BITS.
     """
 
     def __init__(
-        self, layer: nn.Linear, activation: Optional[str], *, floor: Optional[float] = None
+        self,
+        layer: nn.Linear,
+        activation: Optional[str],
+        *,
+        floor: Optional[float] = None,
+        largest: int = INT8,
     ) -> None:
         weight = layer.weight.detach().float()
-        self.scales = weight.abs().amax(1).clamp_min(1e-30) / INT8  # (O,)
+        self.scales = weight.abs().amax(1).clamp_min(1e-30) / largest  # (O,)
         rounded = (weight / self.scales[:, None]).round_().to(torch.int8)
         self.packed = torch.ops.onednn.qlinear_prepack(rounded, [USUAL_ROWS, weight.shape[1]])
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)

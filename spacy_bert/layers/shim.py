@@ -76,7 +76,8 @@ class BertShim(PyTorchShim):
     @property
     def is_loaded(self) -> bool:
         """RETURNS (bool): Whether the module has weights."""
-        return not any(parameter.is_meta for parameter in self._model.parameters())
+        # They come and go together, and every prediction asks.
+        return not next(self._model.parameters()).is_meta
 
     @property
     def trains_in_bf16(self) -> bool:
