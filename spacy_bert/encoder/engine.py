@@ -111,6 +111,7 @@ class Engine:
                 groups,
                 heads=self._heads,
                 causal=self._causal,
+                cu_seqlens=pieces.cu_seqlens,
             )
             rows = layer.attention_norm(rows + layer.out(attended))
             rows = layer.output_norm(rows + layer.down(layer.up(rows)))

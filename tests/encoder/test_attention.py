@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_bert.encoder import attention
 from spacy_bert.encoder.attention import LengthGroup, length_groups, self_attention
 
 
@@ -150,3 +151,37 @@ def test_bfloat16_of_small_groups_is_computed_in_32_bits(n_seqs: int, exact: boo
     error = (attended.float() - expected).abs().max()
     assert torch.equal(attended, expected.bfloat16()) == exact
     assert error < 0.05
+
+
+def varlen_by_the_book(query, key, value, cu_q, cu_k, max_q, max_k, *, window_size=(-1, -1)):
+    """What torch's `varlen_attn`, which needs a GPU, is documented to compute."""
+    assert torch.equal(cu_q, cu_k) and cu_q.dtype == torch.int32
+    lengths = cu_q.diff().tolist()
+    assert max_q == max_k == max(lengths)
+    qkv = torch.stack([query, key, value], 1).reshape(len(query), -1)
+    found = by_the_book(qkv, lengths, query.shape[1], causal=window_size == (-1, 0))
+    return found.view(query.shape)
+
+
+def test_kernel_for_mixed_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches heads, sequences or a direction that get mixed up on the way to the kernel of GPUs, and a
+    kernel that is wrong being trusted."""
+    torch.manual_seed(0)
+    lengths = [3, 7, 7, 20]
+    qkv = torch.randn(sum(lengths), 3 * 8, dtype=torch.float64)
+    groups, cu_seqlens = length_groups(lengths), torch.tensor([0, 3, 10, 17, 37]).int()
+    monkeypatch.setattr(attention, "find_varlen", lambda device, dtype: varlen_by_the_book)
+    for causal in (False, True):
+        arguments = {"heads": 2, "causal": causal}
+        found = self_attention(qkv, groups, cu_seqlens=cu_seqlens, **arguments)
+        expected = by_the_book(qkv, lengths, 2, causal=causal)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    here = torch.device("cpu"), torch.float64
+    assert attention._comes_out_right(varlen_by_the_book, *here)
+    assert not attention._comes_out_right(lambda *args, **kwargs: args[2], *here)
+
+
+def test_no_kernel_for_mixed_lengths_here() -> None:
+    """Catches a kernel of GPUs being tried on a processor, and in 32 bits, which it does not have."""
+    assert attention.find_varlen(torch.device("cpu"), torch.bfloat16) is None
+    assert attention.find_varlen(torch.device("cuda"), torch.float32) is None
