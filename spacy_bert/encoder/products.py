@@ -115,7 +115,7 @@ class Int8Product:
             zero = ZERO
             largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
             steps = largest.clamp_min_(1e-30).div_(INT8)  # (R, 1)
-            scaled = rows * (1 / steps)
+            scaled = rows / steps
         else:
             zero, steps = 0, (rows.amax(1, keepdim=True) - self.floor).div_(255)
             scaled = (rows * (1 / steps)).add_(-self.floor / steps - ZERO)
