@@ -60,8 +60,10 @@ def set_answers(
     is_answered (bool): Whether they are given; else the group is empty ("no answer"), and they are
         only found in its attrs.
     **facts: What else to keep in `attrs`.
+    RAISES: ValueError if the Doc is no pair, or an answer is not in the context where it should be.
     """
     begin = context_start(doc)
+    _check_places(doc, answers, begin)
     spans: List[Span] = []
     for answer in answers if is_answered else ():
         span = doc.char_span(begin + answer.start, begin + answer.end, alignment_mode="expand")
@@ -100,11 +102,16 @@ def answers_of(doc: Doc) -> List[Answer]:
     if len(group) == 0:
         return []
     begin = context_start(doc)
-    context = doc.text[begin:]
     found = candidates(doc) or [
         Answer(span.text, span.start_char - begin, span.end_char - begin) for span in group
     ]
-    for answer in found:
+    _check_places(doc, found, begin)
+    return found
+
+
+def _check_places(doc: Doc, answers: Sequence[Answer], begin: int) -> None:
+    context = doc.text[begin:]
+    for answer in answers:
         if answer.start < 0 or context[answer.start : answer.end] != answer.text or not answer.text:
             at = context[max(0, answer.start) : max(0, answer.end)]
             raise ValueError(
@@ -112,4 +119,3 @@ def answers_of(doc: Doc) -> List[Answer]:
                 f"{answer.start} to {answer.end} of the context, where {at[:60]!r} is. Offsets count "
                 f"characters from the start of the second text of the pair."
             )
-    return found

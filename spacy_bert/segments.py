@@ -7,12 +7,14 @@ that), so the two texts stand on either side of a separator that can be found ag
 import re
 from typing import TYPE_CHECKING, Optional
 
-from spacy.tokens import Doc
+from spacy.tokens import Doc, SpanGroup
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
 SPANS_KEY = "segments"
+# In the attrs of the group: which of the two texts are empty, 0 and 1.
+EMPTY = "empty"
 SEPARATOR = "\n\n"
 
 
@@ -23,7 +25,8 @@ def make_pair(nlp: "Language", a: str, b: str) -> Doc:
         component, if it has one.
     a (str): The first text (segment A): a sentence, a premise, a question.
     b (str): The second text (segment B).
-    RETURNS (Doc): A tokenised Doc of both, with the two spans in `doc.spans["segments"]`.
+    RETURNS (Doc): A tokenised Doc of both, with the two spans in `doc.spans["segments"]`. Of a text
+        that is empty, the span is the separator, and its place is in the group's `attrs["empty"]`.
     RAISES: ValueError if `a` holds a separator other than blank lines.
 
     Blank around the texts and blank lines inside `a` are made one newline, which BERT reads as
@@ -66,7 +69,13 @@ def mark_segments(doc: Doc, separator: str = SEPARATOR) -> bool:
             f"span of the Doc is the second text. Use a separator that the tokenizer splits at, "
             f"such as a blank line, or set the spans before."
         )
-    doc.spans[SPANS_KEY] = [doc[:end_of_a], doc[start_of_b:]]
+    spans = [doc[:end_of_a], doc[start_of_b:]]
+    empty = [place for place, span in enumerate(spans) if not len(span)]
+    for place in empty:
+        # Not an empty span: spaCy cannot copy a Doc that has one (E1052).
+        spans[place] = doc[start_of_b - 1 : start_of_b]
+    attrs = {EMPTY: empty} if empty else {}
+    doc.spans[SPANS_KEY] = SpanGroup(doc, name=SPANS_KEY, attrs=attrs, spans=spans)
     return True
 
 
@@ -83,14 +92,15 @@ def split_character(doc: Doc) -> Optional[int]:
     spans = doc.spans[SPANS_KEY]
     if len(spans) == 0:
         return None
-    if len(spans) != 2 or spans[0].end > spans[1].start:
+    # The attrs may be lost on the way, as in JSON.
+    empty = {*spans.attrs.get(EMPTY, ()), *(i for i, s in enumerate(spans) if not s.text.strip())}
+    if len(spans) != 2 or (spans[0].end > spans[1].start and not empty):
         found = ", ".join(f"[{span.start}:{span.end}]" for span in spans)
         raise ValueError(
             f'doc.spans["{SPANS_KEY}"] of the Doc {doc.text[:60]!r} holds {found}, but two spans '
             f"were expected, the second after the first. Use spacy_bert.make_pair."
         )
-    second = spans[1]
-    return doc[second.start].idx if len(second) else None
+    return None if 1 in empty else doc[spans[1].start].idx
 
 
 def _separator_of(nlp: "Language") -> str:

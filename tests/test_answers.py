@@ -64,8 +64,13 @@ def test_wrong_place(doc, answer):
     """Catches an answer that is learnt from, or scored against, at another place."""
     doc.spans["answers"] = [doc[:1]]
     doc.spans["answers"].attrs["answers"] = [Answer(*answer)._asdict()]
-    with pytest.raises(ValueError, match=f"answer {answer[0]!r} .* characters {answer[1]} to"):
+    message = f"answer {answer[0]!r} .* characters {answer[1]} to"
+    with pytest.raises(ValueError, match=message):
         answers_of(doc)
+    del doc.spans["answers"]
+    with pytest.raises(ValueError, match=message):
+        set_answers(doc, [Answer(*answer)])
+    assert not is_annotated(doc)
 
 
 def test_no_pair():

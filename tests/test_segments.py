@@ -6,9 +6,10 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin
+from spacy.training import Example
 
 import spacy_bert
-from spacy_bert.segments import SPANS_KEY, make_pair, mark_segments, split_character
+from spacy_bert.segments import EMPTY, SPANS_KEY, make_pair, mark_segments, split_character
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,10 @@ def custom():
 
 
 def texts(doc):
-    return [span.text for span in doc.spans[SPANS_KEY]]
+    group = doc.spans[SPANS_KEY]
+    empty = group.attrs.get(EMPTY, ())
+    assert all(len(span) for span in group)
+    return ["" if place in empty else span.text for place, span in enumerate(group)]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,18 @@ def test_found_again_in_the_text(nlp, a, b):
     assert split_character(again) == split_character(doc)
 
 
+@pytest.mark.parametrize("a, b", [("a", ""), ("", "b"), ("", "")])
+def test_empty_texts_survive_spacy(nlp, a, b):
+    """Catches a pair that spaCy cannot copy (E1052), put together or learn from because a text is empty,
+    and one that is another pair afterwards."""
+    doc = make_pair(nlp, a, b)
+    example = Example(doc, make_pair(nlp, a, b))
+    again = Doc(doc.vocab).from_json(doc.to_json())
+    for other in (doc.copy(), example.predicted.copy(), Doc.from_docs([doc]), again):
+        assert other.text == doc.text and split_character(other) == split_character(doc)
+    assert texts(doc.copy()) == [a, b]
+
+
 def test_separator_of_the_pipeline(custom):
     """Catches a pair that its own pipeline does not find, even where `segments` is disabled for
     the moment."""
@@ -91,6 +107,11 @@ def test_separator_within_a_token(custom):
         with pytest.raises(ValueError, match=r"'\|\|' is inside of the token 'a\|\|b'"):
             make()
     assert texts(custom("||")("a || b")) != ["a || b", ""]
+    nlp = custom(" || ")
+    for a, b in (("a", ""), ("", "b"), ("", "")):
+        doc = make_pair(nlp, a, b)
+        assert texts(doc)[1] == b and (split_character(doc) is None) == (not b)
+        assert split_character(doc.copy()) == split_character(doc)
 
 
 def test_component_marks_the_first_separator(custom):

@@ -53,9 +53,10 @@ def evaluate_qa(
 
     nlp, pipe = open_qa(pipeline)
     questions = read_squad(data)
+    # The rules are those of the file, whatever is asked of it.
+    is_v2 = not all(question.answers for question in questions)
     questions = questions[:limit] if limit else questions
     gold = {question.id: [text for text, _ in question.answers] for question in questions}
-    is_v2 = not all(gold.values())
     if tune and not is_v2:
         raise ValueError(
             f'All questions of {data} have an answer, so there is no threshold for "no answer" to tune. '
@@ -118,6 +119,7 @@ def answer(
         to choose from), and the null odds.
     """
     from ..answers import candidates, facts_of
+    from ..evaluation.squad import CERTAIN
     from ..segments import make_pair
 
     texts: Dict[str, str] = {}
@@ -127,9 +129,8 @@ def answer(
         for doc, name in nlp.pipe(asked, as_tuples=True, batch_size=batch_size):
             found = candidates(doc)
             texts[name] = found[0].text if found else ""
-            # Without any context there is certainly no answer, and JSON knows no infinity.
             value = facts_of(doc)["null_odds"]
-            odds[name] = 1e9 if value is None else value
+            odds[name] = CERTAIN if value is None else value
             advance(1)
     return texts, odds
 

@@ -1,7 +1,7 @@
 """`fill-mask`: what a masked language model puts in the place of each mask of a text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
 
 import typer
 
@@ -38,7 +38,7 @@ def fill_mask(
     the vocabulary.
     """
     nlp, pipe = open_masked_lm(checkpoint, lang)
-    check_masked(text + (pair or ""), pipe.tokenizer.settings.mask)
+    check_masked([text] if pair is None else [text, pair], pipe.tokenizer.settings.mask)
     pipe.top_k = top
 
     from ..segments import make_pair
@@ -98,12 +98,13 @@ def open_masked_lm(source: str, lang: Optional[str] = None) -> "Tuple[Language, 
     )
 
 
-def check_masked(text: str, mask: str) -> None:
-    """text (str): A text.
+def check_masked(texts: Sequence[str], mask: str) -> None:
+    """texts (Sequence[str]): The text, or two.
     mask (str): What a mask looks like.
-    RAISES: ValueError if there is none in the text."""
-    if mask in text:
+    RAISES: ValueError if there is none in any of them."""
+    if any(mask in text for text in texts):
         return
+    text = " ".join(texts).strip()
     place = text.lower().find(mask.lower())
     hint = f"It has {text[place : place + len(mask)]!r}, but case counts. " if place >= 0 else ""
     raise ValueError(

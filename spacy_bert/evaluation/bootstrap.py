@@ -1,10 +1,11 @@
 """Whether one of two systems is better: a paired bootstrap over examples (Koehn 2004; Berg-Kirkpatrick et al. 2012)."""
 
+import warnings
 from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
-from .metrics import METRICS
+from .metrics import METRICS, NUMBERS
 
 
 class Difference(NamedTuple):
@@ -48,6 +49,8 @@ def paired_bootstrap(
             f"A paired comparison needs both systems' predictions for the same examples."
         )
     function, random = METRICS[metric], np.random.default_rng(seed)
+    if metric in NUMBERS:
+        function(gold, one, positive)  # an error if all gold numbers are equal
     arrays = [np.asarray(values) for values in (gold, one, other)]
 
     def difference(rows: Any) -> float:
@@ -55,7 +58,18 @@ def paired_bootstrap(
         return function(truth, a, positive) - function(truth, b, positive)
 
     n = len(gold)
-    drawn = [difference(random.integers(0, n, size=n)) for _ in range(n_samples)]
+
+    def sample() -> Any:
+        while True:
+            rows = random.integers(0, n, size=n)
+            # With numbers that happen to be all equal, nothing can correlate: such a sample says nothing.
+            if metric not in NUMBERS or np.ptp(arrays[0][rows]) > 0:
+                return rows
+
+    with warnings.catch_warnings():
+        # scikit-learn's, for a sample of one label only.
+        warnings.simplefilter("ignore", UserWarning)
+        drawn = [difference(sample()) for _ in range(n_samples)]
     tail = (1.0 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1.0 - tail])
     return Difference(difference(np.arange(n)), float(low), float(high))

@@ -28,6 +28,8 @@ from ..answers import answers_of, is_annotated
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
+# The null odds of a question without any context, which has certainly no answer: JSON knows no infinity.
+CERTAIN = 1e9
 # Question id -> the texts of its answers; none if it has no answer.
 Gold = Mapping[str, Sequence[str]]
 
@@ -216,12 +218,16 @@ def tuned_threshold(
     gold (Gold): The annotated answers.
     predictions (Mapping[str, str]): Answers by question id, given or not.
     null_odds (Mapping[str, float]): How likely there is no answer.
-    RETURNS (float): "No answer" is best given where the odds are above it. Unlike the official
-        0.0, below all odds if it is best to answer nothing.
+    RETURNS (float): "No answer" is best given where the odds are above it. Unlike the official one, which
+        is the odds of a question, it lies half-way to the next larger: with other rounding, on other
+        hardware, that question would be on the other side. Below all odds if it is best to answer nothing.
     """
     scores = score_answers(gold, predictions).f1
     _, threshold = _best_threshold(gold, predictions, scores, null_odds)
-    return min(null_odds.values()) - 1.0 if threshold is None else threshold
+    if threshold is None:
+        return min(null_odds.values()) - 1.0
+    larger = [odds for odds in null_odds.values() if threshold < odds < CERTAIN]
+    return (threshold + min(larger)) / 2 if larger else threshold + 1.0
 
 
 def _check(gold: Gold, predictions: Mapping[str, str]) -> None:

@@ -36,3 +36,13 @@ def describe(docs: Sequence[HasText]) -> str:
     texts = [repr(doc.text[:60]) for doc in docs[:3]]
     more = f" and {len(docs) - 3} more" if len(docs) > 3 else ""
     return f"the batch of {len(docs)} Docs that starts with {', '.join(texts)}{more}"
+
+
+def spoilt(what: str, name: str) -> str:
+    """what (str): What a component made: "scores", "numbers".
+    name (str): Its name.
+    RETURNS (str): What to say where that is not finite in prediction."""
+    return (
+        f"The {what} of the component '{name}' are not finite: its weights are spoilt. Load it anew "
+        f"from where it was saved."
+    )

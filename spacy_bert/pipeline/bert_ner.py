@@ -15,7 +15,7 @@ from thinc.types import Floats2d
 
 from ..decoding import SCHEMES, check_scheme, decode, probabilities, split_tags
 from ..layers.doc_encoder import has_encoder, is_loaded
-from ..layers.finite import check_finite
+from ..layers.finite import check_finite, spoilt
 from ..layers.piece_listener import release_rows
 from ..layers.tag_loss import tag_loss
 from .entity_tags import (
@@ -166,10 +166,7 @@ class BertNER(Streamed, TrainablePipe):
                 f"scheme and the labels that it was trained with."
             )
         if not np.isfinite(flat).all():
-            raise FloatingPointError(
-                f"The scores of the component '{self.name}' are not finite: its weights are spoilt. "
-                f"Load it anew from where it was saved."
-            )
+            raise FloatingPointError(spoilt("scores", self.name))
         tags = where_possible(split_tags(flat, self.scheme), docs)
         entities = decode(tags)
         probable = None if self.spans_key is None else probabilities(tags, entities)
@@ -212,6 +209,8 @@ class BertNER(Streamed, TrainablePipe):
         validate_examples(examples, "BertNER.update")
         if not any(len(eg.x) and eg.y.has_annotation("ENT_IOB") for eg in examples):
             return losses
+        if not self.is_loaded:
+            raise ValueError(Errors.E109.format(name=self.name))
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update([eg.x for eg in examples])
         loss, gradient = self.get_loss(examples, scores)

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..answers import Answer, answers_of, context_start, is_annotated, set_answers
+from ..layers.finite import spoilt
 from ..layers.piece_listener import release_rows
 from ..layers.piece_rows import PieceRows
 from .answer_spans import Candidates, Targets, answer_targets, best_answers, window_loss
@@ -128,7 +129,8 @@ class SpanQA(Streamed, TrainablePipe):
 
         docs (Iterable[Doc]): The pairs.
         RETURNS (List[Candidates]): One entry a Doc.
-        RAISES: ValueError if a Doc is no pair, or there are no weights.
+        RAISES: ValueError if a Doc is no pair, or there are no weights; FloatingPointError if the scores
+            are not finite.
         """
         docs = list(docs)
         self._check_loaded()
@@ -136,16 +138,14 @@ class SpanQA(Streamed, TrainablePipe):
             context_start(doc)
         outputs = self.model.predict(docs)
         self._warn_of_long_questions(outputs)
-        return [
-            best_answers(
-                self.model.ops.to_numpy(rows.data),
-                rows.pieces,
-                doc.text,
-                n_best=self.n_best,
-                max_pieces=self.max_answer_pieces,
-            )
-            for doc, rows in zip(docs, outputs)
-        ]
+        found = []
+        for doc, rows in zip(docs, outputs):
+            logits = self.model.ops.to_numpy(rows.data)
+            if not np.isfinite(logits).all():
+                raise FloatingPointError(spoilt("scores", self.name))
+            sizes = {"n_best": self.n_best, "max_pieces": self.max_answer_pieces}
+            found.append(best_answers(logits, rows.pieces, doc.text, **sizes))
+        return found
 
     def set_annotations(self, docs: Sequence[Doc], predictions: Sequence[Candidates]) -> None:
         """Leave answers on the Docs.

@@ -12,6 +12,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
+from ..layers.finite import spoilt
 from ..targets import score_of, set_score
 from .correlation import pearson, spearman
 from .streaming import Streamed
@@ -93,13 +94,15 @@ class TextRegressor(Streamed, TrainablePipe):
 
         docs (Iterable[Doc]): The Docs.
         RETURNS (np.ndarray): One number a Doc, in the unit of the data, shape (n_docs,).
-        RAISES: ValueError if it was not initialised.
+        RAISES: ValueError if it was not initialised; FloatingPointError if a number is not finite.
         """
         docs = list(docs)
         self._check_initialized()
         if not docs:
             return np.zeros(0)
         outputs = self.model.ops.to_numpy(self.model.predict(docs))
+        if not np.isfinite(outputs).all():
+            raise FloatingPointError(spoilt("numbers", self.name))
         return self.cfg["mean"] + self.cfg["scale"] * outputs[:, 0].astype("float64")
 
     def set_annotations(self, docs: Sequence[Doc], numbers: np.ndarray) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence,
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
-from ..segments import SPANS_KEY as SEGMENTS_KEY
 from ..segments import make_pair
 from ..targets import set_score
 from .tables import Column, Row, Table
@@ -84,9 +83,6 @@ class PairsCorpus:
             self._check_segments(nlp)
         for row, label, score in zip(rows, labels, scores, strict=True):
             predicted, reference = self._doc(nlp, row), self._doc(nlp, row)
-            if not all(predicted.spans.get(SEGMENTS_KEY, (True,))):
-                # spaCy cannot copy a Doc with an empty span, so that this is left to `segments`.
-                del predicted.spans[SEGMENTS_KEY]
             if label is not None:
                 reference.cats = {name: float(name == label) for name in names}
             set_score(reference, score)

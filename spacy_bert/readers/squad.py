@@ -8,13 +8,13 @@ An answer is {"text", "answer_start"}, in characters of the context.
 import gzip
 import json
 import warnings
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Tuple, Union
 
 from spacy.training import Example
 
 from ..answers import Answer, set_answers
-from ..segments import SPANS_KEY as SEGMENTS_KEY
 from ..segments import make_pair
 
 if TYPE_CHECKING:
@@ -79,7 +79,13 @@ def _load(path: Path) -> Any:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
         return json.loads(raw.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError, EOFError, gzip.BadGzipFile) as error:
+    except (
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(f"{path} is no JSON file in UTF-8, or damaged: {error}.") from None
 
 
@@ -174,9 +180,6 @@ class SquadCorpus:
             reference = make_pair(nlp, question.question, question.context)
             for doc in (predicted, reference):
                 doc.user_data["id"] = question.id
-            if not question.question.strip() or not question.context.strip():
-                # spaCy cannot copy a Doc with an empty span, so that this is left to `segments`.
-                del predicted.spans[SEGMENTS_KEY]
             set_answers(reference, answers, id=question.id)
             yield Example(predicted, reference)
         if n_lost:

@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -109,7 +110,7 @@ class Table:
         if self.path.suffix.lower() == ".gz":
             try:
                 data = gzip.decompress(data)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 raise ValueError(
                     f"{self.path} is no whole gzip file: {error}. Fetch it again."
                 ) from None
@@ -122,7 +123,7 @@ class Table:
             ) from None
 
     def _objects(self, text: str, columns: Sequence[Column]) -> Iterator[Row]:
-        for number, line in enumerate(text.split("\n"), start=1):
+        for number, line in enumerate(_lines(text), start=1):
             if not line.strip():
                 continue
             try:
@@ -145,9 +146,7 @@ class Table:
     def _lists(self, text: str) -> Iterator[Tuple[int, List[str]]]:
         delimiter = DELIMITERS[self.format]
         if self.quoting == "none":
-            # Not splitlines: it also splits at characters that may be part of a sentence.
-            for number, line in enumerate(text.split("\n"), start=1):
-                line = line.removesuffix("\r")
+            for number, line in enumerate(_lines(text), start=1):
                 if line.strip():
                     yield number, line.split(delimiter)
             return
@@ -220,6 +219,12 @@ class Table:
                 f"a column of it, or its number from 0; without a header, set header = false."
             )
         return names.index(column)
+
+
+def _lines(text: str) -> List[str]:
+    """The lines of a text, of any system."""
+    # Not splitlines: it also splits at characters that may be part of a sentence, as may a lone "\r".
+    return [line.removesuffix("\r") for line in text.split("\n" if "\n" in text else "\r")]
 
 
 def _readable(value: Any) -> Any:

@@ -115,3 +115,14 @@ def test_config_trains_on_questions(run, train_pipeline, tiny_checkpoint, data, 
     assert nlp.meta["performance"]["qa_f1"] >= 0.0
     result = run("evaluate-qa", tmp_path / "trained" / "model-last", data, "-o", tmp_path / "o.json", "--limit", 3)  # fmt: skip
     assert result.exit_code == 0 and len(json.loads((tmp_path / "o.json").read_text())) == 3
+
+
+def test_rules_of_the_file(run, trained, tmp_path):
+    """Catches SQuAD 1.1's rules for a file of 2.0 because the first questions have answers."""
+    asked = sorted(questions(), key=lambda question: not question[2])
+    assert asked[0][2] and not asked[-1][2]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(squad_of(asked)))
+    result = run("evaluate-qa", trained, path, "-o", tmp_path / "out.json", "--limit", 1)
+    assert result.exit_code == 0 and "SQuAD 2.0" in result.stdout
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 1

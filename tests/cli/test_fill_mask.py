@@ -117,3 +117,9 @@ def test_bytes_that_are_no_text(run, checkpoint):
     assert result.exit_code == 0, result.exception
     assert "Lone surrogates, read as U+FFFD: 1" in result.stdout and "\x1b" not in result.stdout
     assert "characters 4 to 9" in result.stdout
+
+
+def test_mask_across_two_texts(run, checkpoint):
+    """Catches half a mask at the end of one text and half at the start of the other being taken for one."""
+    result = run("fill-mask", checkpoint, "Alice [MA", "--pair", "SK] here")
+    assert (result.exit_code, result.stdout) == (1, "") and "has no [MASK]" in result.stderr

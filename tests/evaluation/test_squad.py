@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_bert.evaluation.squad import (
+    CERTAIN,
     best_threshold,
     evaluate_v1,
     evaluate_v2,
@@ -213,3 +214,13 @@ def test_nothing_answered_is_best_of_49():
     gold = {name: ["right"] if name != "48" else [] for name in names}
     odds = {name: float(i - 20) for i, name in enumerate(names)}
     assert tuned_threshold(gold, dict.fromkeys(names, "wrong"), odds) < min(odds.values())
+
+
+def test_tuned_threshold_bears_rounding():
+    """Catches a threshold at the very odds of a question, which other hardware puts on the other side."""
+    gold = {"a": ["x"], "b": ["x"], "c": []}
+    odds = {"a": -14.1, "b": -3.0, "c": 3.9}
+    predictions = dict.fromkeys(gold, "x")
+    assert tuned_threshold(gold, predictions, odds) == pytest.approx(0.45)
+    assert tuned_threshold(gold, predictions, {**odds, "c": CERTAIN}) == pytest.approx(-2.0)
+    assert tuned_threshold({"a": ["x"], "b": ["x"]}, predictions, odds) > -3.0

@@ -85,3 +85,15 @@ def test_bootstrap():
     assert back == pytest.approx((-found.value, -found.high, -found.low))
     with pytest.raises(ValueError, match="400 gold values, and predictions for 400 and 3"):
         paired_bootstrap(gold, one, one[:3], metric="accuracy")
+
+
+def test_bootstrap_of_numbers_that_hardly_differ():
+    """Catches a comparison that ends because one of its samples holds equal numbers only."""
+    gold = [0.0] * 40 + [1.0, 3.0]
+    one = [0.1 * (i % 7) for i in range(40)] + [1.0, 2.0]
+    other = [0.1 * (i % 5) for i in range(40)] + [2.0, 1.0]
+    for metric in ("pearson", "spearman"):
+        found = paired_bootstrap(gold, one, other, metric=metric, n_samples=200)
+        assert found.low <= found.value <= found.high and found.low < found.high
+    with pytest.raises(ValueError, match="All 42 gold numbers are 0.0"):
+        paired_bootstrap([0.0] * 42, one, other, metric="pearson")

@@ -270,6 +270,13 @@ def test_added_label(tiny_nlp, make_examples, scheme):
     assert ents(other(text)) == ents(tiny_nlp(text))
 
 
+def test_update_before_initialisation(tiny_nlp, make_examples):
+    """Catches an error of Thinc's about a parameter that nobody has heard of."""
+    tiny_nlp.add_pipe("bert_ner", config=bert_ner(listener())).add_label("PERSON")
+    with pytest.raises(ValueError, match="E109.*bert_ner"):
+        tiny_nlp.update(make_examples(tiny_nlp))
+
+
 def test_labels_from_a_file(tiny_nlp, make_examples):
     """Catches labels of `spacy init labels` that are not taken over, or put in another order."""
     ner = tiny_nlp.add_pipe("bert_ner", config=bert_ner(listener()))

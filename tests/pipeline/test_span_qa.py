@@ -425,3 +425,15 @@ def test_listener_of_tokens(tiny_checkpoint: Path) -> None:
     wrong = {**LISTENER, "@architectures": "spacy-bert.BertListener.v1"}
     with pytest.raises(ValueError, match="for each piece .*BertPieceListener"):
         nlp.add_pipe("span_qa", config={"model": {"tok2vec": wrong}})
+
+
+def test_spoilt_weights(nlp: Any) -> None:
+    """Catches NaN that ends as "no answer"."""
+    layer = next(n for n in nlp.get_pipe("span_qa").model.walk() if n.has_param("b"))
+    before = layer.get_param("b").copy()
+    try:
+        layer.set_param("b", before * float("nan"))
+        with pytest.raises(FloatingPointError, match="scores of the component 'span_qa'"):
+            ask(nlp, "Who?", "Alice lives here.")
+    finally:
+        layer.set_param("b", before)

@@ -329,3 +329,10 @@ def test_train_resume_and_evaluate(tiny_checkpoint: Any, pairs: Any, tmp_path: A
     resumed = run_training(further, tmp_path / "second")
     assert resumed.get_pipe("text_regressor").cfg == pipe.cfg
     assert not equal(weights(resumed), weights(nlp))
+
+
+def test_spoilt_weights(nlp: Any) -> None:
+    """Catches NaN that is handed out as a number."""
+    nlp.get_pipe("text_regressor").model.get_ref("output_layer").get_param("b")[:] = float("nan")
+    with pytest.raises(FloatingPointError, match="numbers of the component 'text_regressor'"):
+        nlp("Alice")

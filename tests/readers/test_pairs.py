@@ -181,6 +181,28 @@ def test_cut_off_gzip(nlp: Any, tmp_path: Any) -> None:
     (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(b"text_a\n" + b"abc\n" * 999)[:-9])
     with pytest.raises(ValueError, match="no whole gzip file"):
         list(PairsCorpus(tmp_path / "a.tsv.gz")(nlp))
+    whole = bytearray(gzip.compress(bytes(range(32, 127)) * 9))
+    whole[len(whole) // 2] ^= 0xFF
+    whole[len(whole) // 2 + 1] ^= 0xFF
+    (tmp_path / "b.tsv.gz").write_bytes(whole)
+    with pytest.raises(ValueError, match="b.tsv.gz is no whole gzip file"):
+        list(PairsCorpus(tmp_path / "b.tsv.gz")(nlp))
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("a.tsv", "text_a\tlabel\rone\tx\rtwo\ty\r"), ("a.jsonl", '{"text_a": "one", "label": "x"}\r{"text_a": "two", "label": "y"}')],
+)  # fmt: skip
+def test_line_ends_of_old(nlp: Any, write: Any, name: str, content: str) -> None:
+    """Catches a file that is taken for one long line, and a lone one within a text that ends it."""
+    examples = list(
+        PairsCorpus(write(name, content), text_a="text_a", text_b=None, label="label")(nlp)
+    )
+    assert [e.reference.text for e in examples] == ["one", "two"]
+    corpus = PairsCorpus(
+        write("b.tsv", "text_a\none\rtwo\n"), text_a="text_a", text_b=None, label=None
+    )
+    assert [e.reference.text for e in corpus(nlp)] == ["one\rtwo"]
 
 
 def test_missing_and_skipped(nlp: Any, write: Any) -> None:
