@@ -68,7 +68,7 @@ def self_attention(
     if not groups:
         return qkv[:, : qkv.shape[1] // 3]  # an empty batch
     if cu_seqlens is not None and len(groups) > 1 and not dropout:
-        varlen = find_varlen(qkv.device, qkv.dtype)
+        varlen = find_varlen(qkv.device, qkv.dtype, qkv.shape[1] // (3 * heads))
         if varlen is not None:
             return _attend_mixed(varlen, qkv, groups, cu_seqlens, heads, causal)
     shapes = [(group.n_seqs, group.length, 3, heads, -1) for group in groups]
@@ -123,9 +123,12 @@ def _attend_mixed(
 
 
 @cache
-def find_varlen(device: torch.device, dtype: torch.dtype) -> Optional[Callable[..., Tensor]]:
+def find_varlen(
+    device: torch.device, dtype: torch.dtype, width: int
+) -> Optional[Callable[..., Tensor]]:
     """device (torch.device): Where to compute.
     dtype (torch.dtype): What in.
+    width (int): Width of a head, D; kernels do not have all of them.
     RETURNS (Optional[Callable[..., Tensor]]): torch's attention for sequences of mixed length, where it
         has one that comes out right."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
@@ -136,15 +139,15 @@ def find_varlen(device: torch.device, dtype: torch.dtype) -> Optional[Callable[.
     except ImportError:  # before torch 2.10
         return None
     kernel = cast(Callable[..., Tensor], varlen_attn)
-    return kernel if _comes_out_right(kernel, device, dtype) else None
+    return kernel if _comes_out_right(kernel, device, dtype, width) else None
 
 
 def _comes_out_right(
-    varlen: Callable[..., Tensor], device: torch.device, dtype: torch.dtype
+    varlen: Callable[..., Tensor], device: torch.device, dtype: torch.dtype, width: int
 ) -> bool:
     """Whether it gives for a small batch what torch's ordinary attention does."""
     heads, lengths = 2, [3, 7, 16]
-    numbers = torch.linspace(-2.0, 2.0, sum(lengths) * 3 * heads * 32).sin()
+    numbers = torch.linspace(-2.0, 2.0, sum(lengths) * 3 * heads * width).sin()
     qkv = numbers.view(sum(lengths), -1).to(device, dtype)
     groups = length_groups(lengths)
     starts = [group.start for group in groups]

@@ -6,13 +6,15 @@ computes what `BertEncoder.forward` does, without dropout and without gradients,
 Legend: R rows (pieces) of the batch, W width, F width of the feed-forward layer.
 """
 
+import os
 import threading
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from .attention import length_groups, self_attention
 from .bert import Attention, BertEncoder, Embeddings, Layer
@@ -80,6 +82,8 @@ class Engine:
         self._causal = encoder.config.causal
         self._embeddings = encoder.embeddings
         self.identity = identity_of(encoder)
+        # While these live, no other weights can be where they are.
+        self._held = [parameter.detach() for parameter in encoder.parameters()]
         self._layers = [_engine_layer(layer, make) for layer in encoder.layers]  # type: ignore[arg-type]
 
     def __str__(self) -> str:
@@ -138,41 +142,43 @@ def _norm(norm: nn.LayerNorm) -> Norm:
     return lambda rows: torch.layer_norm(rows, shape, weight, bias, eps)
 
 
-# What an encoder is made of.
-PARTS = frozenset(
-    {
-        BertEncoder,
-        Embeddings,
-        Layer,
-        Attention,
-        nn.ModuleList,
-        nn.Linear,
-        nn.LayerNorm,
-        nn.Embedding,
-    }
-)
+# What an encoder is made of -> a setting of it that an engine depends on.
+SETTINGS: Dict[type, str] = {
+    BertEncoder: "",
+    Embeddings: "",
+    Layer: "activation",
+    Attention: "heads",
+    nn.ModuleList: "",
+    nn.Linear: "",
+    nn.LayerNorm: "eps",
+    nn.Embedding: "",
+}
 
 
-def identity_of(encoder: BertEncoder) -> Optional[Tuple[int, ...]]:
+def identity_of(encoder: BertEncoder) -> Optional[Tuple[Any, ...]]:
     """encoder (BertEncoder): An encoder.
-    RETURNS (Optional[Tuple[int, ...]]): Where each of its weights is, and how often torch has changed
-        it in place; None if its layers are not what they are called, or somebody watches them:
-        adapters and hooks have to run, which an engine would not do."""
+    RETURNS (Optional[Tuple[Any, ...]]): Where each of its weights is, how often torch has changed it in
+        place, and the settings of its layers; None if these are not what they are called, or somebody
+        watches them: adapters and hooks have to run, which an engine would not do."""
+    if _global_forward_hooks or _global_forward_pre_hooks:
+        return None
     # Asked before every prediction: torch's own walk over the parameters takes ten times as long.
-    found: List[int] = []
-    parts: List[Optional[nn.Module]] = [encoder]
+    found: List[Any] = []
+    parts: List[nn.Module] = [encoder]
     for part in parts:  # it grows meanwhile
-        if part is None:
-            continue
         inside = part.__dict__
         watched = inside["_forward_hooks"] or inside["_forward_pre_hooks"] or "forward" in inside
-        if watched or type(part) not in PARTS:
+        setting = SETTINGS.get(type(part))
+        if watched or setting is None or inside.get("attend", self_attention) is not self_attention:
             return None
+        if setting:
+            found.append(inside[setting])
         for weight in inside["_parameters"].values():
-            if weight is not None:
-                found.append(weight.data_ptr())
-                # Tensors made in inference mode have no version.
-                found.append(-1 if weight.is_inference() else weight._version)
+            if weight is None:
+                return None
+            found.append(weight.data_ptr())
+            # Tensors made in inference mode have no version.
+            found.append(-1 if weight.is_inference() else weight._version)
         parts += inside["_modules"].values()
     return tuple(found)
 
@@ -253,14 +259,31 @@ def make_engine(encoder: BertEncoder, inference: str) -> Engine:
     return Engine(encoder, inference, way.kernels, way.make)
 
 
+_lock = threading.RLock()
+
+
+def making_engines() -> ContextManager:
+    """RETURNS (ContextManager): Held while an engine is made: threads that predict at the same time
+    make one between them."""
+    return _lock
+
+
+def _begin_anew() -> None:
+    """In a forked child nobody will release what another thread of its parent held."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
 _probed: Dict[ProductMaker, bool] = {}
-_probe_lock = threading.Lock()
 
 
 def _works(way: Way) -> bool:
     """Whether a small product comes out right: the operators are no public part of torch, and the
     processor may lack what they need."""
-    with _probe_lock:
+    with making_engines():
         if way.make not in _probed:
             _probed[way.make] = _probe(way)
         return _probed[way.make]
@@ -312,11 +335,11 @@ def choose(encoder: BertEncoder) -> Engine:
 def _sample(config: BertConfig) -> PackedPieces:
     numbers = np.random.default_rng(0)
     longest = min(128, config.max_positions)
-    lengths = sorted(numbers.integers(2, longest + 1, CPU_ROWS * 2 // longest).tolist())
+    lengths = sorted(numbers.integers(2, longest + 1, CPU_ROWS // longest).tolist())
     return pack([numbers.integers(0, config.vocab_size, length) for length in lengths])
 
 
-def _time(engine: Engine, batch: PackedPieces, *, repeats: int = 3) -> float:
+def _time(engine: Engine, batch: PackedPieces, *, repeats: int = 2) -> float:
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -1,8 +1,9 @@
 """Micro-batches on a processor: how large they are, and how several are encoded at once."""
 
+import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterator, Sequence, Tuple
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, Callable, Dict, Sequence
 
 import torch
 from torch import Tensor
@@ -28,53 +29,89 @@ def rows_of_batches(n_rows: int) -> int:
     return -(-n_rows // (threads * -(-n_rows // (threads * CPU_ROWS))))
 
 
+class Team:
+    """Threads that stay, each with one thread of torch: some encode a batch each, one writes down what
+    they make. So the numbers of threads that others have are left alone.
+
+    size (int): How many encode.
+    """
+
+    def __init__(self, size: int) -> None:
+        everyone = threading.Barrier(size + 2)
+
+        def begin() -> None:
+            torch.get_num_threads()  # the first call takes the default, whatever was set before
+            torch.set_num_threads(1)
+            everyone.wait()
+
+        default = torch.get_num_threads()
+        self.encoders = ThreadPoolExecutor(size, "spacy-bert-encoder", initializer=begin)
+        self.writer = ThreadPoolExecutor(1, "spacy-bert-writer", initializer=begin)
+        # Each of them, while it waits for the others, lets the next one start.
+        for pool, n in ((self.encoders, size), (self.writer, 1)):
+            for _ in range(n):
+                pool.submit(int)
+        everyone.wait()
+        set_default(default)
+
+
+_teams: Dict[int, Team] = {}
+_lock = threading.Lock()
+
+
+def _team(size: int) -> Team:
+    with _lock:
+        if size not in _teams:
+            _teams[size] = Team(size)
+        return _teams[size]
+
+
+def _begin_anew() -> None:
+    """A forked child has none of its parent's threads, and perhaps a lock that one of them held."""
+    global _lock
+    _lock = threading.Lock()
+    _teams.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 def encode_all(
-    encode: Callable[[PackedPieces], Tensor], batches: Sequence[PackedPieces]
-) -> Iterator[Tuple[int, Tensor]]:
+    encode: Callable[[PackedPieces], Tensor],
+    batches: Sequence[PackedPieces],
+    write: Callable[[int, Tensor], None],
+) -> None:
     """Encode batches side by side, each on one thread: threads that share a product wait for one
     another at its end, and for what is between products only one of them works.
 
     encode (Callable[[PackedPieces], Tensor]): An engine.
     batches (Sequence[PackedPieces]): The batches, shortest sequences first.
-    YIELDS (Tuple[int, Tensor]): The number of a batch and its rows, the last batch first: the
-        longest sequences take longest, so that threads end at the same time.
+    write (Callable[[int, Tensor], None]): Is given the number of a batch and its rows, one batch at a
+        time, the last first: the longest sequences take longest, so that threads end at the same time.
     """
     order = range(len(batches) - 1, -1, -1)
     threads = torch.get_num_threads()
     on_cpu = all(batch.ids.device.type == "cpu" for batch in batches)
     if threads < 2 or len(batches) < threads or not on_cpu:
         for i in order:
-            yield i, encode(batches[i])
+            write(i, encode(batches[i]))
         return
-
-    def work(batch: PackedPieces) -> Tensor:
-        with torch.inference_mode():
-            return encode(batch)
-
-    everyone = threading.Barrier(threads + 1)
-
-    def begin() -> None:
-        torch.get_num_threads()  # the first call takes the default, whatever was set before
-        torch.set_num_threads(1)
-        everyone.wait()  # all have theirs
-        everyone.wait()  # the default is what it was
-
-    # The number of threads is a setting of each thread. This one gets one, too, for what it does with
-    # the rows: helpers that it wakes spin for a while, on cores that the others need.
-    torch.set_num_threads(1)
+    team = _team(threads)
+    encoded = [team.encoders.submit(_infer, encode, batches[i]) for i in order]
     try:
-        with ThreadPoolExecutor(threads, initializer=begin) as pool:
-            try:
-                encoded = pool.map(work, (batches[i] for i in order))
-                everyone.wait()
-                set_default(threads)
-                everyone.wait()
-            except BaseException:
-                everyone.abort()
-                raise
-            yield from zip(order, encoded)
+        for i, future in zip(order, encoded):
+            # Not here: the helpers of this thread, once awake, spin on cores that the others need.
+            team.writer.submit(_infer, write, i, future.result()).result()
     finally:
-        torch.set_num_threads(threads)
+        for future in encoded:
+            future.cancel()
+        wait(encoded)
+
+
+def _infer(function: Callable[..., Any], *args: Any) -> Any:
+    with torch.inference_mode():
+        return function(*args)
 
 
 def set_default(threads: int) -> None:

@@ -105,8 +105,7 @@ class DocEncoder(nn.Module):
         batches = [fill(part.pieces.to(device), multiple) for part in parts]
         if engine is not None:
             encode = partial(self._layers_of, engine)
-            for i, rows in encode_all(encode, batches):
-                self._scatter(parts[i], rows, results)
+            encode_all(encode, batches, lambda i, rows: self._scatter(parts[i], rows, results))
         else:
             for part, pieces in zip(parts, batches):
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

@@ -5,11 +5,12 @@ every prediction (a race between threads), and looks its averages up under a key
 """
 
 import contextlib
+import math
 import shutil
 import weakref
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple, Union, cast
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union, cast
 
 import safetensors.torch
 import srsly
@@ -20,7 +21,7 @@ from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 
-from ..encoder.engine import Engine, check_inference, identity_of, make_engine
+from ..encoder.engine import Engine, check_inference, identity_of, make_engine, making_engines
 from ..encoder.precision import multiplies_bf16
 from .finite import HasText, describe
 from .fork_guard import guard_forks
@@ -35,6 +36,25 @@ TAKEN_BACK = f"the last ones, {EVERY} at most, were taken back."
 WEIGHTS_ARE_APART: ContextVar[bool] = ContextVar("WEIGHTS_ARE_APART", default=False)
 
 
+class Made(NamedTuple):
+    """What an encoder predicts with.
+
+    asked (str): The setting that it was made for.
+    precision (Optional[str]): The precision that it has; of "auto", what was chosen.
+    engine (Optional[Engine]): The engine; None if it has to be made.
+    """
+
+    asked: str
+    precision: Optional[str]
+    engine: Optional[Engine]
+
+    def of(self, asked: str, identity: Tuple[int, ...]) -> Optional[Engine]:
+        """asked (str): A setting. identity (Tuple[int, ...]): Of the weights as they are.
+        RETURNS (Optional[Engine]): The engine, if it is for these."""
+        engine = self.engine if self.asked == asked else None
+        return engine if engine is not None and engine.identity == identity else None
+
+
 @contextlib.contextmanager
 def weights_apart() -> Iterator[None]:
     """What is written in here holds no weights of encoders: within a model's file they would be copied
@@ -44,6 +64,21 @@ def weights_apart() -> Iterator[None]:
         yield
     finally:
         WEIGHTS_ARE_APART.reset(token)
+
+
+def read_weights(path: Path) -> Dict[str, torch.Tensor]:
+    """path (Path): A file that `BertShim.save_weights` wrote.
+    RETURNS (Dict[str, torch.Tensor]): The weights by name.
+    RAISES: ValueError if it is damaged."""
+    try:
+        state = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path}, the weights of the encoder, cannot be read: {error}. The file is cut off or "
+            f"damaged: copy or save the pipeline again."
+        ) from error
+    # They are views of the file, which may be written anew while they are in use.
+    return {name: tensor.clone() for name, tensor in state.items()}
 
 
 class BertShim(PyTorchShim):
@@ -64,14 +99,13 @@ class BertShim(PyTorchShim):
         self._precision = mixed_precision
         self._inference = "fp32"
         # How it predicts: made when it is first needed, and again when the weights have changed.
-        self._engine: Optional[Engine] = None
-        self._chosen: Optional[str] = None  # by "auto"
+        self._made = Made(self._inference, None, None)
         # Who steps it, if AdamW does; weak, so that its moments go when training is over.
         self._stepped_by: Optional[weakref.ref[AdamW]] = None
         self._is_substituted = False
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_stepped_by": None, "_engine": None}
+        return {**self.__dict__, "_stepped_by": None, "_made": self._made._replace(engine=None)}
 
     @property
     def is_loaded(self) -> bool:
@@ -93,22 +127,26 @@ class BertShim(PyTorchShim):
 
     @inference.setter
     def inference(self, inference: str) -> None:
+        # In this order: an engine that another thread is making meanwhile is for what it was asked.
         self._inference = check_inference(inference)
-        self._engine = self._chosen = None
+        self._made = Made(inference, None, None)
 
     def engine(self) -> Optional[Engine]:
         """RETURNS (Optional[Engine]): What predicts with the weights as they are now; None if the
         module itself has to, which is so where something was added to it."""
-        encoder, engine = self._model.encoder, self._engine
+        encoder, asked = self._model.encoder, self._inference
         identity = identity_of(encoder)
-        if identity is None or (self._inference == "fp32" and self.device.type != "cpu"):
+        if identity is None or (asked == "fp32" and self.device.type != "cpu"):
             return None
-        if engine is None or engine.identity != identity:
-            asked = self._inference
-            engine = make_engine(encoder, self._chosen or asked)
-            # Another thread may have changed the setting meanwhile: its word counts.
-            if self._inference == asked:
-                self._engine, self._chosen = engine, engine.precision
+        if (engine := self._made.of(asked, identity)) is not None:
+            return engine
+        with making_engines():
+            made = self._made
+            # Another thread may just have made it.
+            if (engine := made.of(asked, identity)) is None:
+                chosen = made.precision if made.asked == asked else None
+                engine = make_engine(encoder, chosen or asked)
+                self._made = Made(asked, engine.precision, engine)
         return engine
 
     def target_device(self) -> torch.device:
@@ -127,7 +165,8 @@ class BertShim(PyTorchShim):
         """inputs (ArgsKwargs): What the module is called with.
         RETURNS (Tuple[Dict[str, torch.Tensor], Callable]): Its results, and a callback that takes
             tensors and their gradients and adds to the gradients of the weights."""
-        self._engine = None  # a copy of weights that are about to change
+        # A copy of weights that are about to change.
+        self._made = self._made._replace(engine=None)
         self._model.train()
         try:
             results = self._model(*inputs.args, bf16=self.trains_in_bf16, **inputs.kwargs)
@@ -174,7 +213,11 @@ class BertShim(PyTorchShim):
         RAISES: FloatingPointError if it is not finite: the weights are spoilt. They are put back to
             where they were good, and the heads' with them, if it was AdamW that stepped them."""
         # Of averages in the place of the weights nothing can be put back; the next update sees it.
-        if self._is_substituted or all(bool(v.isfinite().all()) for v in results.values()):
+        # A sum takes a tenth of the time that asking each takes. It may be infinite of finite numbers.
+        vectors = [tensor.detach() for tensor in results.values()]
+        if self._is_substituted or all(math.isfinite(float(v.sum())) for v in vectors):
+            return
+        if all(bool(v.isfinite().all()) for v in vectors):
             return
         optimizer = None if self._stepped_by is None else self._stepped_by()
         remedy = "If that happened in training, use a lower learning rate; else load other weights."
@@ -265,18 +308,10 @@ class BertShim(PyTorchShim):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def load_weights(self, path: Path) -> None:
-        """path (Path): A file that `save_weights` wrote.
-        RAISES: ValueError if it is damaged, or of another network."""
-        try:
-            state = safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise ValueError(
-                f"{path}, the weights of the encoder, cannot be read: {error}. The file is cut off or "
-                f"damaged: copy or save the pipeline again."
-            ) from error
-        # They are views of the file, which may be written anew while they are in use.
-        self._load({name: tensor.clone() for name, tensor in state.items()})
+    def take_weights(self, state: Dict[str, torch.Tensor]) -> None:
+        """state (Dict[str, torch.Tensor]): What `read_weights` returned.
+        RAISES: ValueError if they are of another network."""
+        self._load(state)
 
     def _state(self) -> Dict[str, torch.Tensor]:
         return {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}

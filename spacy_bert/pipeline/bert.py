@@ -1,6 +1,7 @@
 """The `bert` component: runs the shared encoder, annotates Docs, and leads its training."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, cast
@@ -29,7 +30,7 @@ from ..layers.listeners import BertListenerModel, PooledListenerModel, check_wid
 from ..layers.piece_listener import PieceListenerModel, say_who_is_alone
 from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
-from ..layers.shim import weights_apart
+from ..layers.shim import read_weights, weights_apart
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..layers.weights import load_weights, randomize_weights
 from ..wordpiece import WordPieceTokenizer
@@ -467,10 +468,14 @@ class Bert(Streamed, TrainablePipe):
     def from_disk(self, path: Any, *, exclude: Iterable[str] = tuple()) -> "Bert":
         """path (Union[str, Path]): Folder that `to_disk` wrote.
         RETURNS (Bert): This component with those weights."""
-        super().from_disk(path, exclude=exclude)
         weights = Path(path) / WEIGHTS
-        if "model" not in exclude and weights.exists():
-            shim_of(self.model).load_weights(weights)
+        # Read meanwhile: neither this nor making the tokenizer keeps the other waiting for long.
+        with ThreadPoolExecutor(1) as pool:
+            is_apart = "model" not in exclude and weights.exists()
+            state = pool.submit(read_weights, weights) if is_apart else None
+            super().from_disk(path, exclude=exclude)
+        if state is not None:
+            shim_of(self.model).take_weights(state.result())
         self._set_poolings()
         return self
 

@@ -31,8 +31,10 @@ def number_pieces(vocab: Sequence[str], settings: Settings) -> Dict[str, int]:
             "The vocabulary is empty; expected one piece for each id. Give a vocabulary, such as "
             "the lines of a BERT checkpoint's vocab.txt."
         )
-    for index, piece in enumerate(pieces):
-        _check_piece(index, piece)
+    # All at once: one by one takes longer than reading the file.
+    if set(map(type, pieces)) != {str} or _UNWRITABLE.search("".join(pieces)):
+        for index, piece in enumerate(pieces):
+            _check_piece(index, piece)
     if pieces[-1] == "":
         raise ValueError(
             f"The last piece, id {len(pieces) - 1}, is empty; expected text, as the end of a "

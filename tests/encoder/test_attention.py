@@ -170,18 +170,18 @@ def test_kernel_for_mixed_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [3, 7, 7, 20]
     qkv = torch.randn(sum(lengths), 3 * 8, dtype=torch.float64)
     groups, cu_seqlens = length_groups(lengths), torch.tensor([0, 3, 10, 17, 37]).int()
-    monkeypatch.setattr(attention, "find_varlen", lambda device, dtype: varlen_by_the_book)
+    monkeypatch.setattr(attention, "find_varlen", lambda *args: varlen_by_the_book)
     for causal in (False, True):
         arguments = {"heads": 2, "causal": causal}
         found = self_attention(qkv, groups, cu_seqlens=cu_seqlens, **arguments)
         expected = by_the_book(qkv, lengths, 2, causal=causal)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    here = torch.device("cpu"), torch.float64
+    here = torch.device("cpu"), torch.float64, 8
     assert attention._comes_out_right(varlen_by_the_book, *here)
     assert not attention._comes_out_right(lambda *args, **kwargs: args[2], *here)
 
 
 def test_no_kernel_for_mixed_lengths_here() -> None:
     """Catches a kernel of GPUs being tried on a processor, and in 32 bits, which it does not have."""
-    assert attention.find_varlen(torch.device("cpu"), torch.bfloat16) is None
-    assert attention.find_varlen(torch.device("cuda"), torch.float32) is None
+    assert attention.find_varlen(torch.device("cpu"), torch.bfloat16, 32) is None
+    assert attention.find_varlen(torch.device("cuda"), torch.float32, 32) is None

@@ -187,6 +187,25 @@ def test_knows_its_weights() -> None:
     engine = make_engine(encoder, "fp32")
     encoder.load_state_dict({k: v.clone() for k, v in encoder.state_dict().items()}, assign=True)
     assert engine.identity != identity_of(encoder)
+    engine = make_engine(encoder, "fp32")
+    up = encoder.layers[1].up
+    for _ in range(50):  # new ones may well get the memory that others have left
+        up.weight = torch.nn.Parameter(up.weight.detach() * 1.01)
+        assert engine.identity != identity_of(encoder)
+
+
+def test_knows_its_settings() -> None:
+    """Catches an engine that goes on with other heads, another activation or another epsilon."""
+    encoder = make_encoder()
+    layer = encoder.layers[1]
+    for module, name, value in (
+        (layer.attention, "heads", 2),
+        (layer, "activation", "relu"),
+        (layer.output_norm, "eps", 0.5),
+    ):
+        before = identity_of(encoder)
+        setattr(module, name, value)
+        assert before != identity_of(encoder) is not None
 
 
 def test_auto_keeps_direction(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,5 +255,16 @@ def test_sees_what_was_added() -> None:
     up.forward = lambda rows: rows
     assert identity_of(encoder) is None
     del up.forward
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *args: None)
+    assert identity_of(encoder) is None
+    handle.remove()
+    attention = encoder.layers[0].attention
+    attend, attention.attend = attention.attend, lambda *args, **kwargs: args[0]
+    assert identity_of(encoder) is None
+    attention.attend, bias = attend, up.bias
+    up.bias = None
+    assert identity_of(encoder) is None
+    up.bias = bias
+    assert identity_of(encoder) is not None
     encoder.layers[0].up = torch.nn.Sequential(up)
     assert identity_of(encoder) is None
