@@ -47,12 +47,17 @@ class Team:
         default = torch.get_num_threads()
         self.encoders = ThreadPoolExecutor(size, "spacy-bert-encoder", initializer=begin)
         self.writer = ThreadPoolExecutor(1, "spacy-bert-writer", initializer=begin)
-        # Each of them, while it waits for the others, lets the next one start.
-        for pool, n in ((self.encoders, size), (self.writer, 1)):
-            for _ in range(n):
-                pool.submit(int)
-        everyone.wait()
-        set_default(default)
+        try:
+            # Each of them, while it waits for the others, lets the next one start.
+            for pool, n in ((self.encoders, size), (self.writer, 1)):
+                for _ in range(n):
+                    pool.submit(int)
+            everyone.wait()
+        except BaseException:  # no thread can be started, or Ctrl-C
+            everyone.abort()
+            raise
+        finally:
+            set_default(default)
 
 
 _teams: Dict[int, Team] = {}
