@@ -314,7 +314,8 @@ null_threshold = 0.0
 
 [components.%pipe.model]
 @architectures = "spacy-bert.BertSpanQA.v1"
-dropout = 0.1
+# None before the last layer, as in the paper's code, whatever [training] dropout says.
+dropout = 0.0
 """
 
 # Factory -> its sections, for everything that learns on the shared encoder's vectors.

@@ -194,7 +194,7 @@ class SpanQA(Streamed, TrainablePipe):
         """Learn from a batch.
 
         examples (Iterable[Example]): The batch; those without doc.spans["answers"] are passed over.
-        drop (float): Dropout before the last layer.
+        drop (float): Dropout before the last layer, if the model has some.
         sgd (Optional[Optimizer]): Step with this.
         losses (Optional[Dict[str, float]]): Is given the loss under the component's name.
         RETURNS (Dict[str, float]): The losses.

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from thinc.api import fix_random_seed
+from thinc.api import fix_random_seed, set_dropout_rate
 
 import spacy_bert
 from spacy_bert.layers.piece_listener import PieceListenerModel
@@ -90,6 +90,16 @@ def test_dropout(tiny_nlp: Any) -> None:
     np.testing.assert_array_equal(predicted[0].data, again[0].data)
     trained, _ = model.begin_update(docs)
     assert not np.allclose(trained[0].data, predicted[0].data)
+
+
+def test_no_dropout(tiny_nlp: Any) -> None:
+    """Dropout that `[training] dropout` brings back where the model is to have none."""
+    docs = rows_of(tiny_nlp, PAIRS[:1])
+    model = model_of(0.0)
+    model.initialize(X=docs)
+    set_dropout_rate(model, 0.5)
+    trained, _ = model.begin_update(docs)
+    np.testing.assert_array_equal(trained[0].data, model.predict(docs)[0].data)
 
 
 def test_wrong_layers(tiny_nlp: Any) -> None:
