@@ -140,7 +140,10 @@ def test_options(changes: Dict[str, Any], store: Path, whole: Path, tmp_path: Pa
     assert result.finished
     [start] = events(tmp_path / "run", "start")
     assert start["precision"] == "fp32" or "training.precision" not in changes
-    assert not same_checkpoints_or_parts(tmp_path / "run", whole)
+    # Recomputing layers changes no weight, where 32 bits are not a change either.
+    [before] = events(whole, "start")
+    is_exact = changes.get("training.gradient_checkpointing") and before["precision"] == "fp32"
+    assert same_checkpoints_or_parts(tmp_path / "run", whole) == bool(is_exact)
     if changes.get("objective.nsp") is False:
         assert load_checkpoint(result.checkpoint_best).parts == {"encoder", "mlm"}
         assert all(event["nsp_loss"] is None for event in events(tmp_path / "run", "train"))
