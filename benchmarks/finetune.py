@@ -6,8 +6,9 @@ The same examples, epochs, batches, rates and seeds; the last weights are scored
 official metrics. Prints how far we are from the reference, with the interval of 95 % of a paired
 bootstrap over the examples, and the time that either took. Each task, side and seed is trained in
 a process of its own, and what it predicted is kept in benchmarks/results/finetune: a run that was
-interrupted goes on, seeds can be added later, and the intervals can be computed anew. FOLDER has a folder for each task: cola, mrpc, sick, sst-2, stsb, wnut-17, uner-english-ewt,
-squadshifts, squad-2.0; finetuning/tasks.py names their files.
+interrupted goes on, seeds can be added later, and the intervals can be computed anew. FOLDER has a
+folder for each task: cola, mrpc, sick, sst-2, stsb, wnut-17, uner-english-ewt, squadshifts, squad-2.0;
+finetuning/tasks.py names their files.
 
 Writes benchmarks/results/finetune-TASK.json, and finetune.md of all of them.
 """

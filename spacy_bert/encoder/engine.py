@@ -143,7 +143,7 @@ def _norm(norm: nn.LayerNorm) -> Norm:
 
 
 # What an encoder is made of -> a setting of it that an engine depends on.
-SETTINGS: Dict[type, str] = {
+PARTS: Dict[type, str] = {
     BertEncoder: "",
     Embeddings: "",
     Layer: "activation",
@@ -168,8 +168,10 @@ def identity_of(encoder: BertEncoder) -> Optional[Tuple[Any, ...]]:
     for part in parts:  # it grows meanwhile
         inside = part.__dict__
         watched = inside["_forward_hooks"] or inside["_forward_pre_hooks"] or "forward" in inside
-        setting = SETTINGS.get(type(part))
-        if watched or setting is None or inside.get("attend", self_attention) is not self_attention:
+        # Attention may be given another kernel; an engine has its own.
+        own_kernel = inside.get("attend", self_attention) is not self_attention
+        setting = PARTS.get(type(part))
+        if watched or own_kernel or setting is None:
             return None
         if setting:
             found.append(inside[setting])
