@@ -7,6 +7,7 @@ clipped, batches padded to their longest; predictions sorted by length.
 import json
 import math
 import random
+import statistics
 import sys
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -23,6 +24,7 @@ HEADS = {
     "answers": Answers,
 }
 PREDICTED_AT_ONCE = 64
+LOGGED_EVERY = 20
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def train(head: Head, records: List[Dict[str, Any]], recipe: Dict[str, Any], *, 
     schedule = get_linear_schedule_with_warmup(optimizer, warmup, n_steps)
     order, numbers = list(range(len(records))), random.Random(seed)
     head.model.train()
-    step = 0
+    step, losses = 0, []
     for _ in range(epochs):
         numbers.shuffle(order)
         for rows in batches(order, size):
@@ -67,8 +69,10 @@ def train(head: Head, records: List[Dict[str, Any]], recipe: Dict[str, Any], *, 
             schedule.step()
             optimizer.zero_grad()
             step += 1
-            if step % 50 == 0 or step == n_steps:
-                print(f"step {step} of {n_steps}, loss {loss.item():.3f}", file=sys.stderr)
+            losses.append(loss.item())
+            if step % LOGGED_EVERY == 0 or step == n_steps:
+                mean = statistics.fmean(losses[-LOGGED_EVERY:])
+                print(f"step {step} of {n_steps}, mean loss {mean:.3f}", file=sys.stderr)
 
 
 def make_optimizer(model: torch.nn.Module, recipe: Dict[str, Any]) -> torch.optim.AdamW:
