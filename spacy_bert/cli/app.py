@@ -44,7 +44,8 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except BrokenPipeError:  # `... | head`: typer knows what to do
             raise
-        except (ValueError, OSError, ImportError) as error:
+        # FloatingPointError: weights or gradients that are not finite, which say so.
+        except (ValueError, OSError, ImportError, FloatingPointError) as error:
             typer.secho(f"Error: {str(error).strip()}", fg="red", err=True)
             raise typer.Exit(1) from None
 

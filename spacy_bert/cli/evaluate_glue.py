@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 import typer
 
@@ -44,11 +44,12 @@ def evaluate_glue(
     Fine-tune on each task with each seed, by spaCy's own training, and score with GLUE's metrics.
 
     Tasks: cola, sst-2, mrpc, sts-b, qqp, mnli, qnli, rte, wnli, sick, sick-r, in GLUE's layout or
-    that of their authors; a file task.json in a folder describes any other. The last state of each
+    another usual one; a file task.json in a folder describes any other. The last state of each
     training is scored, on the dev set and, if its labels are public, on the test set.
 
-    OUTPUT gets glue.md, glue.json, and the prediction for every example. A run that was interrupted
-    goes on where it was when it is started again. Settings of the training config can be
+    OUTPUT gets glue.md, glue.json, and the prediction for every example; tasks and seeds that are
+    there already stay in the table. A run that was interrupted goes on where it was when it is
+    started again. Settings of the training config can be
     given as for `spacy train`: --training.optimizer.heads_scale 5
     """
     from spacy.cli._util import parse_config_overrides
@@ -59,7 +60,7 @@ def evaluate_glue(
     from ..evaluation.table import HEADER, markdown, summarize, table_rows
     from ..evaluation.tasks import find_tasks
     from ..layers.doc_encoder import check_pooling
-    from .glue_cell import Recipe, cell_settings, run_cell
+    from .glue_cell import Recipe, cell_settings, check_task, run_cell
     from .init_config import check_lang
     from .show import table
 
@@ -84,28 +85,29 @@ def evaluate_glue(
     loaded = load_checkpoint(checkpoint, revision=revision)
     results = Results(output)
     plan = [(entry, seed) for entry in found for seed in range(seeds)]
-    done = {
+    settings = {entry.task.name: cell_settings(loaded, entry, recipe) for entry in found}
+    cells = {
         (entry.task.name, seed): results.finished(
-            entry.task.name, seed, cell_settings(loaded, entry, recipe), force=force
+            entry.task.name, seed, settings[entry.task.name], force=force
         )
         for entry, seed in plan
     }
-    n_done = sum(cell is not None for cell in done.values())
+    n_done = sum(cell is not None for cell in cells.values())
     if n_done:
         typer.echo(f"{n_done} of {len(plan)} are in {output} already.")
-    cells: List = []
+    for entry in found:
+        if not all(cells[entry.task.name, seed] for seed in range(seeds)):
+            check_task(entry, recipe)
     for i, (entry, seed) in enumerate(plan, start=1):
-        cell = done[entry.task.name, seed]
-        if cell is None:
+        if cells[entry.task.name, seed] is None:
             label = f"{entry.task.name}, seed {seed} ({i} of {len(plan)})"
             cell, predictions = run_cell(loaded, entry, recipe, seed=seed, label=label)
             results.write(cell, predictions)
-        cells.append(cell)
-        lines = summarize(cells)
+        lines = summarize(results.comparable(settings))
         write_whole(output / "glue.md", markdown(lines))
         summary = [{**line._asdict(), "mean": line.mean, "spread": line.spread} for line in lines]
         write_whole(output / "glue.json", json.dumps(summary, indent=1) + "\n")
-    typer.echo(table(table_rows(summarize(cells)), HEADER))
+    typer.echo(table(table_rows(lines), HEADER))
     typer.echo(
         f"\nScores times 100. Spread: standard deviation over seeds. Also in {output}/glue.md; "
         f"predictions are in {output}/predictions."

@@ -1,7 +1,9 @@
 """One task, one seed: trained by spaCy's own loop, from a config as `init-config` writes it, and scored."""
 
 import difflib
+import hashlib
 import io
+import json
 import math
 import time
 from dataclasses import asdict, dataclass, field
@@ -68,10 +70,56 @@ def cell_settings(checkpoint: "Checkpoint", found: FoundTask, recipe: Recipe) ->
     files = (found.task.train, *found.task.splits.values())
     return {
         "checkpoint": checkpoint.source,
+        # Pretraining that goes on leaves other weights at the same place.
+        "weights": fingerprint(checkpoint),
         **asdict(recipe),
         "task": asdict(found.task),
-        "bytes": {file: (found.folder / file).stat().st_size for file in files},
+        "files": {
+            file: hashlib.sha256((found.folder / file).read_bytes()).hexdigest() for file in files
+        },
     }
+
+
+def fingerprint(checkpoint: "Checkpoint") -> str:
+    """checkpoint (Checkpoint): A checkpoint.
+    RETURNS (str): SHA-256 of its sizes, vocabulary and weights."""
+    tokenizer = checkpoint.tokenizer.fingerprint if checkpoint.tokenizer is not None else ""
+    facts = json.dumps([checkpoint.config.to_dict(), tokenizer], sort_keys=True)
+    digest = hashlib.sha256(facts.encode("utf8"))
+    for name, weight in sorted(checkpoint.weights.items()):
+        digest.update(name.encode("utf8"))
+        digest.update(weight.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_task(found: FoundTask, recipe: Recipe) -> None:
+    """Read all files of a task, so that what is wrong with them shows before anything is trained.
+
+    found (FoundTask): The task.
+    recipe (Recipe): How it is trained.
+    RAISES: OSError or ValueError if a file cannot be read, or there is nothing to learn or to score.
+    """
+    task, folder = found
+    train = task.corpus(folder, task.train, limit=recipe.limit)
+    labels = {label for label, _ in train.annotations() if label is not None}
+    if not task.is_regression and len(labels) < 2:
+        raise ValueError(
+            f"{train.table.path} has the labels {', '.join(map(repr, sorted(labels))) or 'none'} only, "
+            f"but a text classifier needs at least two labels. Look at its columns, or at --limit."
+        )
+    if "f1" in task.metrics and task.positive not in labels:
+        raise ValueError(
+            f"The task {task.name!r} asks for the F1 of the label {task.positive!r}, which none of its "
+            f"training examples has; they have "
+            f"{', '.join(map(repr, sorted(labels)))}. Set positive in task.json."
+        )
+    for file in task.splits.values():
+        corpus = task.corpus(folder, file)
+        if all(a == (None, None) for a in corpus.annotations(labels or None)):
+            raise ValueError(
+                f"{corpus.table.path} holds no annotated text, so there is nothing to score on. Name a "
+                f"file that does in splits."
+            )
 
 
 def run_cell(
@@ -85,7 +133,8 @@ def run_cell(
     seed (int): Seed of the head's weights, the order of the data, and dropout.
     label (str): What to call it in the progress bar.
     RETURNS (Tuple[Cell, Dict[str, List[Prediction]]]): Scores, and the predictions for each split.
-    RAISES: ValueError if the files are wrong, or training fails; the message names task and seed.
+    RAISES: ValueError if training fails; the message names task and seed. The files are checked by
+        `check_task`.
     """
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train
@@ -99,22 +148,14 @@ def run_cell(
     n_steps = math.ceil(n_train / recipe.batch_size) * recipe.epochs
     config = cell_config(checkpoint, found, recipe, seed=seed, n_steps=n_steps, label=label)
     nlp = init_nlp(config, use_gpu=0 if recipe.gpu else -1)
-    labels = getattr(nlp.get_pipe(head_of(task)), "labels", ())
-    if "f1" in task.metrics and task.positive not in labels:
-        raise ValueError(
-            f"The task {task.name!r} asks for the F1 of the label {task.positive!r}, which none of its "
-            f"training examples has; they have "
-            f"{', '.join(map(repr, labels))}. Set positive in task.json."
-        )
-    # Read before the training, so that what is wrong with them shows before the work is done.
     gold = {split: _examples(task, folder, file, nlp) for split, file in task.splits.items()}
     try:
         train(nlp, None, use_gpu=0 if recipe.gpu else -1, stdout=io.StringIO())
+        predictions = {
+            split: predict(nlp, task, lines, examples) for split, (lines, examples) in gold.items()
+        }
     except FloatingPointError as error:
         raise ValueError(f"{task.name}, seed {seed}: {error}") from error
-    predictions = {
-        split: predict(nlp, task, lines, examples) for split, (lines, examples) in gold.items()
-    }
     scores = {split: score_predictions(task, rows) for split, rows in predictions.items()}
     cell = Cell(
         task=task.name,
@@ -272,9 +313,4 @@ def _examples(
         for line, example in zip(lines, examples, strict=True)
         if example.reference.cats or example.reference._.score is not None
     ]
-    if not kept:
-        raise ValueError(
-            f"{corpus.table.path} holds no annotated text, so there is nothing to score on. Name a "
-            f"file that does in splits."
-        )
     return [line for line, _ in kept], [example for _, example in kept]

@@ -67,12 +67,8 @@ class Results:
         file = self._cell(task, seed)
         if not file.is_file():
             return None
-        try:
-            cell = Cell(**json.loads(file.read_text(encoding="utf8")))
-        except (ValueError, TypeError):
-            raise ValueError(f"{file} is damaged. Remove it to have it made anew.") from None
-        # As it comes back from a file: lists for tuples, strings for paths.
-        wanted = json.loads(json.dumps(settings))
+        cell = _read_cell(file)
+        wanted = _plain(settings)
         for key in sorted({*wanted, *cell.settings}):
             if wanted.get(key) != cell.settings.get(key):
                 if force:
@@ -82,6 +78,24 @@ class Results:
                     f"{wanted.get(key)!r}. Name another --output, or train again with --force."
                 )
         return cell
+
+    def comparable(self, settings: Mapping[str, Mapping[str, Any]]) -> List[Cell]:
+        """All cells that are there, but of each task only those that were made with the same settings.
+
+        settings (Mapping[str, Mapping[str, Any]]): Task -> its settings; of a task that is not
+            named here, those of its first seed.
+        RETURNS (List[Cell]): By task, those named before others, and seed.
+        RAISES: ValueError if one is damaged.
+        """
+        found = list(map(_read_cell, (self.path / "cells").glob("*-seed*.json")))
+        by_task: Dict[str, List[Cell]] = {task: [] for task in settings}
+        for cell in sorted(found, key=lambda cell: (cell.task, cell.seed)):
+            by_task.setdefault(cell.task, []).append(cell)
+        kept = []
+        for task, cells in by_task.items():
+            wanted = _plain(settings[task]) if task in settings else cells[0].settings
+            kept += [cell for cell in cells if cell.settings == wanted]
+        return kept
 
     def write(self, cell: Cell, predictions: Mapping[str, Sequence[Prediction]]) -> None:
         """cell (Cell): A cell.
@@ -102,6 +116,18 @@ class Results:
 
     def _cell(self, task: str, seed: int) -> Path:
         return self.path / "cells" / f"{task}-seed{seed}.json"
+
+
+def _plain(settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """Settings as they come back from a file: lists for tuples, strings for paths."""
+    return json.loads(json.dumps(settings))
+
+
+def _read_cell(file: Path) -> Cell:
+    try:
+        return Cell(**json.loads(file.read_text(encoding="utf8")))
+    except (ValueError, TypeError):
+        raise ValueError(f"{file} is damaged. Remove it to have it made anew.") from None
 
 
 def read_predictions(file: Path) -> List[Prediction]:

@@ -27,7 +27,8 @@ class Task:
     metrics (Tuple[str, ...]): The official metrics, see METRICS.
     reader (Mapping[str, Any]): Settings of PairsCorpus: columns, header, ...
     positive (str): The label whose F1 it is.
-    RAISES: ValueError for a metric that does not exist, or does not go with what is learnt.
+    RAISES: ValueError for a metric that does not exist, or does not go with what is learnt; or if
+        there is nothing to score on.
     """
 
     name: str
@@ -38,6 +39,11 @@ class Task:
     positive: str = "1"
 
     def __post_init__(self) -> None:
+        if not self.splits:
+            raise ValueError(
+                f"The task {self.name!r} names no splits, so there is nothing to score on. Name some: "
+                f'"splits": {{"dev": "dev.tsv"}}.'
+            )
         unknown = [metric for metric in self.metrics if metric not in METRICS]
         if unknown or not self.metrics:
             raise ValueError(
@@ -99,7 +105,7 @@ QUESTIONS: Dict[str, Any] = {"text_a": "question1", "text_b": "question2"}
 MRPC: Dict[str, Any] = {"text_a": "#1 String", "text_b": "#2 String", "label": "Quality"}
 COLA: Dict[str, Any] = {"header": False, "text_a": 3, "label": 1}
 
-# Each task as GLUE hands it out, then as its authors do. Of several layouts, the first whose files
+# Each task as GLUE hands it out, then in another usual layout. Of several, the first whose files
 # are there counts.
 TASKS: Tuple[Task, ...] = (
     _task("cola", "dev=dev.tsv", "matthews", **COLA),

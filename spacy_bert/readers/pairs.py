@@ -3,7 +3,7 @@
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Set, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union
 
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
@@ -76,8 +76,9 @@ class PairsCorpus:
         RAISES: OSError or ValueError if the file cannot be read or a row is wrong; the message names
             file and line."""
         rows = self.rows()
-        labels = [self._label(row) for row in rows]
-        names = self._names(nlp, rows, labels)
+        trained = trained_labels(nlp)
+        labels = self._labels(rows, trained)
+        names = self._names(labels, trained)
         scores = [self._score(row) for row in rows]
         if self.text_b is not None:
             self._check_segments(nlp)
@@ -87,6 +88,19 @@ class PairsCorpus:
                 reference.cats = {name: float(name == label) for name in names}
             set_score(reference, score)
             yield Example(predicted, reference)
+
+    def annotations(
+        self, trained: Optional[Set[str]] = None
+    ) -> List[Tuple[Optional[str], Optional[float]]]:
+        """Check the file as a call does, without making Docs.
+
+        trained (Optional[Set[str]]): The labels that there may be, if that is known.
+        RETURNS (List[Tuple[Optional[str], Optional[float]]]): Label and number of each row, in order.
+        RAISES: OSError or ValueError as above."""
+        rows = self.rows()
+        for row in rows:
+            self._texts(row)
+        return list(zip(self._labels(rows, trained), map(self._score, rows)))
 
     def file_labels(self) -> List[str]:
         """RETURNS (List[str]): The labels as the file has them.
@@ -114,7 +128,7 @@ class PairsCorpus:
                 lines[name] = row.line
         return rows
 
-    def _doc(self, nlp: "Language", row: Row) -> Doc:
+    def _texts(self, row: Row) -> List[str]:
         texts = []
         for column in (self.text_a, self.text_b):
             value = "" if column is None else row.values[column]
@@ -125,6 +139,10 @@ class PairsCorpus:
                     f"column that holds the text.",
                 )
             texts.append(value.strip())
+        return texts
+
+    def _doc(self, nlp: "Language", row: Row) -> Doc:
+        texts = self._texts(row)
         try:
             doc = nlp.make_doc(texts[0]) if self.text_b is None else make_pair(nlp, *texts)
         except ValueError as error:
@@ -179,26 +197,30 @@ class PairsCorpus:
             )
         return score
 
-    def _names(
-        self, nlp: "Language", rows: Sequence[Row], labels: Sequence[Optional[str]]
-    ) -> List[str]:
+    def _labels(self, rows: Sequence[Row], trained: Optional[Set[str]]) -> List[Optional[str]]:
+        """The label of each row, as it is to be called."""
+        labels = [self._label(row) for row in rows]
+        if self.label is None or trained is None:
+            return labels
+        for row, label in zip(rows, labels, strict=True):
+            if label is not None and label not in trained:
+                raise self.table.error(
+                    row.line,
+                    f"the label {label!r} is none of those that the text classifier was "
+                    f"trained with ({', '.join(sorted(trained))}), so it can never be right. "
+                    f"Train with texts of all labels; name labels the same in all files (the "
+                    f"setting labels can rename them); or leave such texts out.",
+                )
+        return labels
+
+    def _names(self, labels: Sequence[Optional[str]], trained: Optional[Set[str]]) -> List[str]:
         """All labels: those that were listed, or are in the file; and those that were trained, which a
         file of few rows may lack."""
         if self.label is None:
             return []
         found = {label for label in labels if label is not None}
         listed = list(dict.fromkeys((self.labels or {}).values())) or sorted(found)
-        trained = trained_labels(nlp)
         if trained is not None:
-            for row, label in zip(rows, labels, strict=True):
-                if label is not None and label not in trained:
-                    raise self.table.error(
-                        row.line,
-                        f"the label {label!r} is none of those that the text classifier was "
-                        f"trained with ({', '.join(sorted(trained))}), so it can never be right. "
-                        f"Train with texts of all labels; name labels the same in all files (the "
-                        f"setting labels can rename them); or leave such texts out.",
-                    )
             listed = [name for name in listed if name in trained]
         return [*listed, *sorted((trained or set()) - set(listed))]
 

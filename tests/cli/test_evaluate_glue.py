@@ -166,3 +166,68 @@ def test_f1_of_a_label_that_is_none(evaluate: Any, data: Any) -> None:
     (data / "RTE" / "task.json").write_text(json.dumps(task))
     result = evaluate("--tasks", "rte", "--seeds", "1")
     assert result.exit_code == 1 and "F1 of the label 'yes'" in result.stderr
+
+
+def test_no_splits(evaluate: Any, data: Any) -> None:
+    """Catches a traceback after the training, where there is nothing to score on."""
+    reader = {"text_a": "sentence1", "text_b": "sentence2", "label": "label"}
+    task = {"train": "train.tsv", "splits": {}, "metrics": ["accuracy"], "reader": reader}
+    (data / "RTE" / "task.json").write_text(json.dumps(task))
+    result = evaluate("--tasks", "rte")
+    assert result.exit_code == 1 and "names no splits" in result.stderr
+
+
+def test_later_tasks_are_checked_first(evaluate: Any, data: Any, tmp_path: Any) -> None:
+    """Catches a number that is none, found when the task before has been trained."""
+    with (data / "STS-B" / "dev.tsv").open("a") as file:
+        file.write("\n99\talice\tbob\tnan\n")
+    result = evaluate("--tasks", "rte,sts-b", "--seeds", "1")
+    assert result.exit_code == 1 and "dev.tsv, line 14: the number" in result.stderr
+    assert not (tmp_path / "out" / "cells").exists()
+
+
+def test_earlier_tasks_stay_in_the_table(evaluate: Any, data: Any, tmp_path: Any) -> None:
+    """Catches a table that loses what an earlier call computed, or averages over settings."""
+
+    def found() -> Dict[str, int]:
+        lines = json.loads((tmp_path / "out" / "glue.json").read_text())
+        return {f"{line['task']} {line['metric']}": len(line["values"]) for line in lines}
+
+    assert evaluate("--tasks", "rte", "--seeds", "2").exit_code == 0
+    assert evaluate("--tasks", "sts-b", "--seeds", "1").exit_code == 0
+    assert found() == {"sts-b pearson": 1, "sts-b spearman": 1, "rte accuracy": 2}
+    assert "| rte |" in (tmp_path / "out" / "glue.md").read_text()
+    again = evaluate("--tasks", "rte", "--seeds", "1", "--batch-size", "16", "--force")
+    assert again.exit_code == 0 and found()["rte accuracy"] == 1
+
+
+def test_other_weights_or_data_at_the_same_place(
+    evaluate: Any, data: Any, tiny_checkpoint: Any, tmp_path: Any, monkeypatch: Any
+) -> None:
+    """Catches scores that are taken over though a weight or a label is another."""
+    from spacy_bert import load_checkpoint
+    from spacy_bert.cli.glue_cell import fingerprint
+
+    options = ("--tasks", "rte", "--seeds", "1")
+    assert evaluate(*options).exit_code == 0
+    file = data / "RTE" / "dev.tsv"
+    text = file.read_text()
+    file.write_text(text.replace("not_entailment", "@").replace("entailment", "not_entailment", 1).replace("@", "entailment", 1).replace("@", "not_entailment"))  # fmt: skip
+    assert file.stat().st_size == len(text.encode())
+    result = evaluate(*options)
+    assert result.exit_code == 1 and "was made with files = " in result.stderr
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    before = fingerprint(checkpoint)
+    assert before == fingerprint(load_checkpoint(tiny_checkpoint))
+    name = next(iter(checkpoint.weights))
+    checkpoint.weights[name] = checkpoint.weights[name].clone()
+    checkpoint.weights[name].view(-1)[0] += 1
+    assert fingerprint(checkpoint) != before
+
+
+def test_a_last_step_that_goes_too_far(evaluate: Any) -> None:
+    """Catches a traceback from predicting with weights that the last step has spoilt."""
+    options = ("--tasks", "rte", "--seeds", "1", "--limit", "8", "--epochs", "2")
+    result = evaluate(*options, "--learning-rate", "1e18")
+    assert result.exit_code == 1 and result.exception.__class__ is SystemExit
+    assert "Error: rte, seed 0: " in result.stderr and "finite" in result.stderr
