@@ -13,6 +13,7 @@ from typing import (
     Callable,
     Dict,
     Iterable,
+    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -184,30 +185,35 @@ def best_threshold(
     RETURNS (Tuple[float, float]): The best score, from 0 to 1, and the threshold: the odds of the last
         question that is still answered. 0.0 if it is best to answer none.
     """
-    best, threshold = _best_threshold(gold, predictions, scores, null_odds)
-    return best / len(scores), 0.0 if threshold is None else threshold
+    best, threshold = float(_n_without_answer(gold)), 0.0
+    for odds, total in _totals(gold, predictions, scores, null_odds):
+        if total > best:
+            best, threshold = total, odds
+    return best / len(scores), threshold
 
 
-def _best_threshold(
+def _n_without_answer(gold: Gold) -> int:
+    return sum(not texts for texts in gold.values())
+
+
+def _totals(
     gold: Gold,
     predictions: Mapping[str, str],
     scores: Mapping[str, float],
     null_odds: Mapping[str, float],
-) -> Tuple[float, Optional[float]]:
-    """The sum of the best scores, and the threshold; None if it is best to answer none."""
+) -> Iterator[Tuple[float, float]]:
+    """The odds of each question, smallest first, and the sum of the scores if it and those before are
+    answered, and none behind it."""
     # At first none is answered, so that those without an answer are right.
-    score = best = float(sum(not texts for texts in gold.values()))
-    threshold = None
+    total = float(_n_without_answer(gold))
     for name in sorted(null_odds, key=lambda name: null_odds[name]):
         if name not in scores:
             continue
         if gold[name]:
-            score += scores[name]
+            total += scores[name]
         elif predictions[name]:
-            score -= 1.0
-        if score > best:
-            best, threshold = score, null_odds[name]
-    return best, threshold
+            total -= 1.0
+        yield null_odds[name], total
 
 
 def tuned_threshold(
@@ -223,8 +229,10 @@ def tuned_threshold(
         hardware, that question would be on the other side. Below all odds if it is best to answer nothing.
     """
     scores = score_answers(gold, predictions).f1
-    _, threshold = _best_threshold(gold, predictions, scores, null_odds)
-    if threshold is None:
+    # Questions of equal odds are answered together, or none of them: the last of them has the sum.
+    totals = dict(_totals(gold, predictions, scores, null_odds))
+    threshold = max(totals, key=totals.__getitem__, default=0.0)
+    if totals.get(threshold, 0.0) <= _n_without_answer(gold):
         return min(null_odds.values()) - 1.0
     larger = [odds for odds in null_odds.values() if threshold < odds < CERTAIN]
     return (threshold + min(larger)) / 2 if larger else threshold + 1.0
