@@ -18,6 +18,8 @@ from spacy_bert.encoder import SIZES
 from tables import ENCODERS, experiments
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+# What a score depends on, beside its settings.
+CODE = [Path(__file__).with_name(name) for name in ("fine_tune.py", "architectures.py")]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -70,6 +72,7 @@ def main(
                     "data": fingerprint(folders[task]),
                     "settings": {**settings, "system.seed": seed},
                     "lang": lang,
+                    "code": {file.name: sha256(file) for file in CODE},
                 }
                 digest = hashlib.sha256(srsly.json_dumps(asked, sort_keys=True).encode("utf8"))
                 kept = training / "scores" / f"{digest.hexdigest()[:24]}.json"
@@ -110,7 +113,12 @@ def fingerprint(folder: Path) -> dict[str, str]:
             err=True,
         )
         raise typer.Exit(1)
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {file.name: sha256(file) for file in files}
+
+
+def sha256(file: Path) -> str:
+    """file (Path): A file. RETURNS (str): Its digest."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":
