@@ -33,8 +33,8 @@ class PieceListenerModel(BertListenerModel):
             width=width,
             grad_factor=grad_factor,
         )
-        # Whether the rows on a Doc are for this one alone: the encoder says.
-        self.is_alone = False
+        # Whether nobody reads the rows on a Doc after this one: the encoder says.
+        self.is_last = False
 
 
 def forward_pieces(
@@ -69,16 +69,16 @@ def release_rows(model: Model, docs: Sequence[Doc]) -> None:
     docs (Sequence[Doc]): The Docs.
     """
     for node in model.walk():
-        if isinstance(node, PieceListenerModel) and node.is_alone:
+        if isinstance(node, PieceListenerModel) and node.is_last:
             for doc in docs:
                 drop_values(doc, node.encoder or "*", (ROWS, "windows"))
 
 
-def say_who_is_alone(listeners: Sequence[Any], *, keep: bool) -> None:
+def say_who_is_last(listeners: Sequence[Any], *, keep: bool) -> None:
     """Tell piece listeners whether they may take rows off. In place.
 
-    listeners (Sequence[Any]): All piece listeners of one encoder.
+    listeners (Sequence[Any]): All piece listeners of one encoder, in the order of the pipeline.
     keep (bool): Whether rows are to stay on Docs in any case.
     """
     for listener in listeners:
-        listener.is_alone = len(listeners) == 1 and not keep
+        listener.is_last = listener is listeners[-1] and not keep

@@ -76,6 +76,20 @@ def first_piece_rows(pieces: DocPieces) -> np.ndarray:
     return rows
 
 
+def last_layer(model: Model) -> Model:
+    """model (Model): A model, perhaps of layers in a chain.
+    RETURNS (Model): The layer whose output is its output."""
+    while model.layers:
+        model = model.layers[-1]
+    return model
+
+
+def gives_rows(model: Model) -> bool:
+    """model (Model): A tok2vec.
+    RETURNS (bool): Whether it gives the rows of windows, and not vectors of tokens or Docs."""
+    return last_layer(model).name in ("bert-piece-listener", "take-pieces")
+
+
 def take_first_pieces(width: int) -> Model[List[PieceRows], List[Floats2d]]:
     """A layer: piece rows -> the vector of each token's first piece (paper, section 5.3).
 

@@ -6,10 +6,8 @@ from spacy.tokens import Doc
 from thinc.api import Dropout, Linear, Model, chain
 from thinc.types import Floats2d
 
-from ..layers.piece_rows import PieceRows, with_rows
+from ..layers.piece_rows import PieceRows, gives_rows, with_rows
 from .token_classifier import initial_weights
-
-PIECE_LAYERS = ("bert-piece-listener", "take-pieces")
 
 
 def BertSpanQA(
@@ -25,10 +23,7 @@ def BertSpanQA(
         row, shape (n_rows, 2).
     RAISES: ValueError if `tok2vec` gives anything else than rows.
     """
-    last: Model = tok2vec
-    while last.layers:
-        last = last.layers[-1]
-    if last.name not in PIECE_LAYERS:
+    if not gives_rows(tok2vec):
         raise ValueError(
             f"The tok2vec of BertSpanQA is {tok2vec.name!r}, but a vector for each piece of each "
             f"window is needed. Use spacy-bert.BertPieceListener.v1 or BertPieces.v1."

@@ -9,6 +9,7 @@ from thinc.api import Dropout, Linear, Logistic, Model, Softmax, chain, resizabl
 from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import Floats2d
 
+from ..layers.piece_rows import last_layer
 from .token_classifier import initial_weights
 
 # The bias of a label that is added later: it starts as "no". spaCy's own, -5000, is out of reach of
@@ -60,10 +61,7 @@ def check_pooled(architecture: str, tok2vec: Model) -> None:
     """architecture (str): Who needs one vector a Doc.
     tok2vec (Model): What it was given.
     RAISES: ValueError if that gives a vector for each token."""
-    last = tok2vec
-    while last.layers:
-        last = last.layers[-1]
-    if last.name in TOKEN_LAYERS:
+    if last_layer(tok2vec).name in TOKEN_LAYERS:
         raise ValueError(
             f"The tok2vec of {architecture} is {tok2vec.name!r}, which gives vectors of tokens, but "
             f"one vector a Doc is needed. Use spacy-bert.BertPooledListener.v1 or BertPooled.v1."

@@ -9,12 +9,11 @@ from thinc.api import Dropout, Linear, Model, Ops, chain, resizable, with_array
 from thinc.layers.resizable import resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
-from ..layers.piece_rows import take_first_pieces
+from ..layers.piece_rows import gives_rows, last_layer, take_first_pieces
 
 # The bias of tags that are added later: they start as out of the question.
 NEW_LABEL = -10.0
-# Layers that give the rows of pieces, and layers that give one vector a Doc.
-PIECE_LAYERS = ("bert-piece-listener", "take-pieces")
+# Layers that give one vector a Doc.
 TEXT_LAYERS = ("bert-pooled-listener", "take-pooled")
 
 
@@ -35,10 +34,7 @@ def BertTokenClassifier(
         for each Doc. Tags can be added later.
     RAISES: ValueError if `tok2vec` gives one vector a Doc.
     """
-    last: Model = tok2vec
-    while last.layers:
-        last = last.layers[-1]
-    if last.name in TEXT_LAYERS:
+    if last_layer(tok2vec).name in TEXT_LAYERS:
         raise ValueError(
             f"The tok2vec of BertTokenClassifier is {tok2vec.name!r}, which gives one vector a Doc, "
             f"but a vector for each token is needed. Use spacy-bert.BertListener.v1 or BertTok2Vec.v1 "
@@ -51,7 +47,7 @@ def BertTokenClassifier(
         resize_layer=partial(resize_linear_weighted, fill_defaults={"W": 0.0, "b": NEW_LABEL}),
     )
     with Model.define_operators({">>": chain}):
-        vectors = tok2vec >> take_first_pieces(width) if last.name in PIECE_LAYERS else tok2vec
+        vectors = tok2vec >> take_first_pieces(width) if gives_rows(tok2vec) else tok2vec
         model = vectors >> with_array(Dropout(dropout) >> resizable_layer)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", output_layer)

@@ -93,11 +93,18 @@ def _best_of_window(logits: np.ndarray, window: Window, n_best: int, max_pieces:
 
 
 def _whole_characters(text: str, start: int, end: int) -> Tuple[int, int]:
-    """An uncased BERT reads no accents: marks that stand behind a letter belong to it all the same."""
+    """Marks belong to the letter that they stand behind, though an uncased BERT reads no accents, and to
+    a cased one each may be a piece."""
     start, end = int(start), int(end)
-    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
+    while start and _is_mark(text[start]) and not text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and _is_mark(text[end]):
         end += 1
     return start, end
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 class Targets(NamedTuple):

@@ -27,7 +27,7 @@ from ..layers.doc_encoder import (
 )
 from ..layers.finite import describe
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
-from ..layers.piece_listener import PieceListenerModel, say_who_is_alone
+from ..layers.piece_listener import PieceListenerModel, say_who_is_last
 from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
 from ..layers.shim import read_weights, weights_apart
@@ -35,6 +35,7 @@ from ..layers.tokenizer_attr import NOT_LOADED
 from ..layers.weights import load_weights, randomize_weights
 from ..wordpiece import WordPieceTokenizer
 from .doc_view import install_similarity
+from .segments import check_place_of_segments
 from .streaming import Streamed
 
 WEIGHTS = "weights.safetensors"
@@ -405,6 +406,7 @@ class Bert(Streamed, TrainablePipe):
     def find_listeners(self, component: Any) -> None:
         """component (Any): A component behind this one, whose listeners are to be linked.
         RAISES: ValueError if one of them expects vectors of another width."""
+        check_place_of_segments(component, self.name)
         if not isinstance(getattr(component, "model", None), Model):
             return
         if isinstance(component, Bert):
@@ -431,9 +433,13 @@ class Bert(Streamed, TrainablePipe):
         component that is disabled while the pipeline is linked, as frozen ones are while others are
         initialised, is not among the listeners then, but still reads what it read before."""
         self._heard |= {x.pooling for x in self.listeners if isinstance(x, PooledListenerModel)}
-        pieces = [x for x in self.listeners if isinstance(x, PieceListenerModel)]
-        self._read_pieces |= {x.id: x for x in pieces}
-        say_who_is_alone(list(self._read_pieces.values()), keep=ROWS in self.keep)
+        linked = {x.id: x for x in self.listeners if isinstance(x, PieceListenerModel)}
+        known = self._read_pieces | linked
+        # Where those that are disabled stand among the others shows when all are linked again.
+        is_whole = len(known) == len(linked)
+        self._read_pieces = linked if is_whole else known
+        in_order = list(self._read_pieces.values())
+        say_who_is_last(in_order, keep=ROWS in self.keep or not is_whole)
         wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens", ROWS}
         rows = [ROWS] if self._read_pieces or ROWS in self.keep else []
         find_part(self.model, "doc-encoder").attrs["poolings"] = [

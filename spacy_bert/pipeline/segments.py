@@ -1,5 +1,8 @@
 """The `segments` component: finds the two texts of a pair in a Doc's text."""
 
+import warnings
+from typing import Any
+
 from spacy.tokens import Doc
 
 from ..segments import SPANS_KEY, mark_segments
@@ -34,3 +37,18 @@ class Segments:
         if SPANS_KEY not in doc.spans:
             mark_segments(doc, self.separator)
         return doc
+
+
+def check_place_of_segments(component: Any, encoder: str) -> None:
+    """Warn of segments that are marked too late.
+
+    component (Any): A component behind an encoder.
+    encoder (str): The encoder's name.
+    """
+    if hasattr(component, "marks_segments"):
+        warnings.warn(
+            f"The component '{component.name}' stands behind the encoder '{encoder}', which has read a "
+            f"pair as one text by the time that its segments are marked. Put it first: "
+            f'nlp.add_pipe("segments", first=True).',
+            stacklevel=3,
+        )

@@ -16,6 +16,7 @@ from ..answers import Answer, answers_of, context_start, is_annotated, set_answe
 from ..layers.finite import spoilt
 from ..layers.piece_listener import release_rows
 from ..layers.piece_rows import PieceRows
+from ..segments import split_character
 from .answer_spans import Candidates, Targets, answer_targets, best_answers, window_loss
 from .streaming import Streamed, annotate_all
 
@@ -137,7 +138,7 @@ class SpanQA(Streamed, TrainablePipe):
         for doc in docs:
             context_start(doc)
         outputs = self.model.predict(docs)
-        self._warn_of_long_questions(outputs)
+        self._check_windows(docs, outputs)
         found = []
         for doc, rows in zip(docs, outputs):
             logits = self.model.ops.to_numpy(rows.data)
@@ -169,10 +170,17 @@ class SpanQA(Streamed, TrainablePipe):
             set_answers(doc, answers, is_answered=is_answered, null_score=null, null_odds=odds)
         release_rows(self.model, docs)
 
-    def _warn_of_long_questions(self, outputs: Sequence[PieceRows]) -> None:
-        for rows in outputs:
+    def _check_windows(self, docs: Sequence[Doc], outputs: Sequence[PieceRows]) -> None:
+        """Whether each pair was read as one, and its question as a whole."""
+        for doc, rows in zip(docs, outputs):
             windows = rows.pieces.windows
             shown = {window.context_end for window in windows} - {None}
+            if not shown and split_character(doc) is not None:
+                raise ValueError(
+                    f"The encoder has read {rows.pieces.text!r} as one text, because its segments were "
+                    f"marked afterwards. Put the component 'segments' before the encoder: "
+                    f'nlp.add_pipe("segments", first=True).'
+                )
             if shown and len(windows) > 1 and any(w.context_end is None for w in windows):
                 warnings.warn(
                     f"The question of {rows.pieces.text!r} is longer than half a window: only its first "
@@ -210,8 +218,9 @@ class SpanQA(Streamed, TrainablePipe):
             return losses
         gold = [self._gold(example) for example in examples]
         set_dropout_rate(self.model, drop)
-        outputs, backprop = self.model.begin_update([example.predicted for example in examples])
-        self._warn_of_long_questions(outputs)
+        docs = [example.predicted for example in examples]
+        outputs, backprop = self.model.begin_update(docs)
+        self._check_windows(docs, outputs)
         targets = [answer_targets(rows.pieces, answer) for rows, answer in zip(outputs, gold)]
         self._warn_of_unfit(examples, gold, targets)
         loss, gradients = self._loss(outputs, targets)

@@ -217,9 +217,25 @@ def test_memory(make_nlp: Callable) -> None:
     with pytest.raises(ValueError, match="E203.*has no piece vectors"):
         nlp.get_pipe("head").model.predict([doc])
 
-    nlp = make_nlp(one=LISTENER, two=LISTENER)
+    nlp = make_nlp(one=LISTENER, three=LISTENER)
+    nlp.add_pipe("toy_head", name="two", config={"model": LISTENER}, before="three")
     doc = nlp(TEXTS[0])
-    release_rows(nlp.get_pipe("one").model, [doc])
+    for name, is_left in (("one", True), ("two", True), ("three", False)):
+        head = nlp.get_pipe(name).model
+        head.predict([doc])
+        release_rows(head, [doc])
+        assert ("rows" in values_of(doc, "bert")) == is_left
+
+
+def test_rows_while_heads_are_disabled(make_nlp: Callable) -> None:
+    """Catches rows that the last head among those that are linked takes off, and one that was
+    disabled meanwhile still needs."""
+    nlp = make_nlp(one=LISTENER, two=LISTENER)
+    with nlp.select_pipes(disable="two"):
+        nlp.add_pipe("toy_head", name="three", config={"model": LISTENER}, before="one")
+    doc = nlp(TEXTS[0])
+    for name in ("three", "one"):
+        release_rows(nlp.get_pipe(name).model, [doc])
     nlp.get_pipe("two").model.predict([doc])
 
 

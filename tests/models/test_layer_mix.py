@@ -100,3 +100,20 @@ def test_learns_over_a_frozen_encoder(
 def test_registered() -> None:
     """Catches a name that leads nowhere."""
     assert callable(registry.architectures.get("spacy-bert.BertLayerMix.v1"))
+
+
+def test_first_pieces(tiny_checkpoint: Path, make_examples: Callable[..., Any]) -> None:
+    """Catches rows of windows that are summed as if they were tokens: the sum is of first pieces."""
+    from spacy_bert.layers.piece_rows import rows_of, take_first_pieces
+
+    settings = {"model": {"layers": [1, 2]}, "keep": ["rows"]}
+    nlp = spacy_bert.from_checkpoint(tiny_checkpoint, config=settings)
+    listener = {"@architectures": "spacy-bert.BertPieceListener.v1", "width": 64}
+    mix = {"@architectures": "spacy-bert.BertLayerMix.v1", "layers": 2, "tok2vec": listener}
+    head = {"@architectures": "spacy-bert.BertTokenClassifier.v1", "tok2vec": mix}
+    nlp.add_pipe("bert_ner", config={"model": head})
+    nlp.initialize(lambda: make_examples(nlp, cats=False))
+    doc = nlp("Alice doesn't live in Paris.")
+    [first] = take_first_pieces(64).predict([rows_of(doc, "bert")])
+    mixed = nlp.get_pipe("bert_ner").model.get_ref("tok2vec").predict([doc])[0]
+    np.testing.assert_allclose(mixed, first.reshape(-1, 2, 32).mean(1), atol=1e-5)

@@ -141,3 +141,19 @@ def test_loss_is_large_only_where_wrong():
     loss, gradient = window_loss(-logits, targets)
     assert loss == pytest.approx(3 * (1000.0 + np.log(7)), rel=1e-3)
     assert (gradient[targets.rows + targets.places[:, 0], 0] == -0.5).all()
+
+
+def test_marks_stay_with_their_letter():
+    """Catches an answer that begins with the accent of a letter, or takes one of the question's."""
+    # "n" and a tilde, each a piece of its own, as to a cased BERT
+    text = "??an\u0303o"
+    pieces = pair(text=text, max_length=12)
+    logits = logits_of(pieces, start=(0, 4, 5.0, 0.0), end=(0, 5, 0.0, 5.0))
+    found = best_answers(logits, pieces, text, n_best=1, max_pieces=2)
+    assert texts(found, text) == ["n\u0303o"]
+    text = "? \u0303bc"
+    pieces = pair(text=text, max_length=12)
+    found = best_answers(
+        logits_of(pieces, a=(0, 2, 5.0, 5.0)), pieces, text, n_best=1, max_pieces=1
+    )
+    assert texts(found, text) == ["\u0303"]

@@ -488,3 +488,14 @@ def test_spacy_train(tiny_checkpoint, corpus, tmp_path, own):
     assert nlp.get_pipe("bert_ner").labels == ("CITY", "PERSON")
     assert {"ents_f", "ents_p", "ents_r", "ents_per_type"} <= nlp.meta["performance"].keys()
     assert "bert_ner" in nlp("Alice lives in Paris.").spans
+
+
+def test_merged_entities(ner_nlp):
+    """Catches Docs that cannot be saved: spaCy moves no spans when it merges tokens."""
+    ner_nlp.get_pipe("bert_ner").spans_key = None
+    ner_nlp.add_pipe("merge_entities")
+    docs = list(ner_nlp.pipe(TEXTS))
+    assert any(len(ent) == 1 and " " in ent.text for doc in docs for ent in doc.ents)
+    for doc in docs:
+        again = Doc(ner_nlp.vocab).from_bytes(doc.to_bytes(exclude=["user_hooks"]))
+        assert ents(again) == ents(doc)

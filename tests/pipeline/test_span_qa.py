@@ -437,3 +437,20 @@ def test_spoilt_weights(nlp: Any) -> None:
             ask(nlp, "Who?", "Alice lives here.")
     finally:
         layer.set_param("b", before)
+
+
+def test_segments_behind_the_encoder(tiny_checkpoint: Path) -> None:
+    """Catches pairs that were read as one text, and get no answer, silently."""
+    nlp = make_qa(tiny_checkpoint, segments=False, null_threshold=None)
+    with pytest.warns(UserWarning, match="'segments' stands behind the encoder 'bert'"):
+        nlp.add_pipe("segments", before="span_qa")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nlp.initialize(lambda: toy_examples(nlp))
+    with pytest.raises(ValueError, match="read 'who\\?.* as one text.*first=True"):
+        nlp("who?\n\nalice lives")
+    example = Example(nlp.make_doc("who?\n\nalice"), gold_of(nlp, "who?", "alice", "alice"))
+    with pytest.raises(ValueError, match="as one text"):
+        nlp.update([example], annotates=["segments"], sgd=False)
+    # One that was marked before is a pair wherever the component stands.
+    assert answers_of(ask(nlp, "who?", "alice lives"))
