@@ -8,6 +8,7 @@ the vectors agree, and then lets them work in turn, A B A B; who waits is stoppe
 and ratios, and writes JSON and a table to benchmarks/results/.
 """
 
+import hashlib
 import json
 import os
 import random
@@ -98,18 +99,19 @@ def environment(name: str) -> Path:
     """RETURNS (Path): Python of an environment, made if it is not there."""
     folder = HERE / ".envs" / name
     python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
+    requirements = HERE / "requirements" / f"{name}.txt"
+    wanted, ready = requirements.read_text(encoding="utf8"), folder / ".ready"
+    if not ready.exists() or ready.read_text(encoding="utf8") != wanted:
         msg.info(f"Installing {name}")
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet"]
-        requirements = HERE / "requirements" / f"{name}.txt"
         # torch first and by itself: no other package may choose another build.
-        for line in requirements.read_text(encoding="utf8").split()[:1]:
+        for line in wanted.split()[:1]:
             subprocess.run([*install, line], check=True)
         subprocess.run([*install, "--requirement", str(requirements)], check=True)
         if name == "ours":
             subprocess.run([*install, "--editable", str(ROOT)], check=True)
-        (folder / ".ready").touch()
+        ready.write_text(wanted, encoding="utf8")
     return python
 
 
@@ -200,7 +202,8 @@ def main(
     examples = docs or generated
     data = make_texts(texts, short, n)
     counts = {kind: count_words(some) for kind, some in data.items()}
-    cache = HERE / ".corpus" / f"converted-{size or checkpoint.parent.name}"
+    place = hashlib.sha256(str(checkpoint.resolve()).encode("utf8")).hexdigest()[:8]
+    cache = HERE / ".corpus" / f"converted-{size or checkpoint.parent.name}-{place}"
     cache.mkdir(parents=True, exist_ok=True)
     workers: Dict[str, Worker] = {}
     results: Dict[str, Any] = {"workloads": {}}

@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +19,9 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 import torch
+
+# The clone need not be installed: that would ask for spaCy.
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from spacy_bert.encoder import BertConfig, BertEncoder, initialize_weights, pack, save_checkpoint
 from spacy_bert.encoder.checkpoint import Checkpoint

@@ -53,8 +53,9 @@ def check_inference(inference: str) -> str:
 
 
 class EngineLayer(NamedTuple):
-    """The products of a layer, (R, W) -> (R, W), `qkv` and `up` aside, and its norms."""
+    """The products of a layer, (R, W) -> (R, W), `qkv` and `up` aside, its norms, and the number of heads."""
 
+    heads: int
     qkv: Product  # (R, W) -> (R, 3 * W)
     out: Product
     attention_norm: Norm
@@ -77,7 +78,6 @@ class Engine:
         self, encoder: BertEncoder, precision: str, kernels: str, make: ProductMaker
     ) -> None:
         self.precision, self.kernels = precision, kernels
-        self._heads = encoder.config.heads
         self._max_positions = encoder.config.max_positions
         self._causal = encoder.config.causal
         self._embeddings = encoder.embeddings
@@ -113,7 +113,7 @@ class Engine:
             attended = self_attention(
                 layer.qkv(rows),
                 groups,
-                heads=self._heads,
+                heads=layer.heads,
                 causal=self._causal,
                 cu_seqlens=pieces.cu_seqlens,
             )
@@ -127,6 +127,7 @@ class Engine:
 def _engine_layer(layer: Layer, make: ProductMaker) -> EngineLayer:
     floor = {"gelu": -GELU_FLOOR, "gelu_new": -GELU_FLOOR, "relu": 0.0}[layer.activation]
     return EngineLayer(
+        heads=layer.attention.heads,
         qkv=make(layer.attention.qkv, None, None),
         out=make(layer.attention.out, None, None),
         attention_norm=_norm(layer.attention_norm),

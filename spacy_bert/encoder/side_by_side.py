@@ -2,8 +2,9 @@
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, Callable, Dict, Sequence
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Callable, Deque, Dict, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from .packing import PackedPieces
 CPU_ROWS = 1024
 # Fewer rows than this are not worth a second thread of their own.
 WORTH_SPLITTING = 256
+# How many batches wait for a thread.
+AHEAD = 2
 
 
 def rows_of_batches(n_rows: int) -> int:
@@ -103,15 +106,28 @@ def encode_all(
             write(i, encode(batches[i]))
         return
     team = _team(threads)
-    encoded = [team.encoders.submit(_infer, encode, batches[i]) for i in order]
+    to_do = iter(order)
+    encoded: Deque[Tuple[int, Future]] = deque()
+
+    def submit() -> None:
+        if (i := next(to_do, None)) is not None:
+            encoded.append((i, team.encoders.submit(_infer, encode, batches[i])))
+
     try:
-        for i, future in zip(order, encoded):
+        for _ in range(threads + AHEAD):
+            submit()
+        while encoded:
+            i, future = encoded.popleft()
+            rows = future.result()
+            # Before it is written down; what was written is not kept, however many batches there are.
+            submit()
             # Not here: the helpers of this thread, once awake, spin on cores that the others need.
-            team.writer.submit(_infer, write, i, future.result()).result()
+            team.writer.submit(_infer, write, i, rows).result()
+            del future, rows
     finally:
-        for future in encoded:
+        for _, future in encoded:
             future.cancel()
-        wait(encoded)
+        wait([future for _, future in encoded])
 
 
 def _infer(function: Callable[..., Any], *args: Any) -> Any:

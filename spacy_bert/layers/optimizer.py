@@ -4,6 +4,7 @@ A Thinc optimizer, so that spaCy's training loop and stock heads can use it; the
 as a whole by torch's fused AdamW, clipped by the norm of all its gradients together.
 """
 
+import math
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple, cast
 
 import torch
@@ -122,11 +123,9 @@ class AdamW(Optimizer):
         module (DocEncoder): The encoder with its pooler.
         RAISES: FloatingPointError before the step if a gradient is not finite.
         """
-        gradients = check_finite_gradients(module)
-        if self.grad_clip:
-            norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-            scale = torch.clamp(self.grad_clip / (norm + 1e-6), max=1.0)
-            torch._foreach_mul_(gradients, scale)
+        gradients, norm = check_finite_gradients(module)
+        if self.grad_clip and norm > self.grad_clip:
+            torch._foreach_mul_(gradients, self.grad_clip / (norm + 1e-6))
         self._good.note_module(key, module, self.nr_update[(key, "")])
         self.nr_update[(key, "")] += 1
         stepper = self._stepper(key, module)
@@ -188,15 +187,15 @@ class AdamW(Optimizer):
                 average -= (1.0 - decay) * (average - value)
 
 
-def check_finite_gradients(module: nn.Module) -> List[torch.Tensor]:
+def check_finite_gradients(module: nn.Module) -> Tuple[List[torch.Tensor], float]:
     """module (nn.Module): A module after a backward pass.
-    RETURNS (List[torch.Tensor]): Its gradients.
+    RETURNS (Tuple[List[torch.Tensor], float]): Its gradients, and the norm of all of them together.
     RAISES: FloatingPointError if one of them holds a NaN or an infinity."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    if not bool(torch.isfinite(norm)):
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    if not math.isfinite(norm):
         raise FloatingPointError(
             "The gradient of the encoder is not finite. Nothing was stepped. Use a lower "
             "learning rate, or look for broken examples in the batch."
         )
-    return gradients
+    return gradients, norm

@@ -195,7 +195,8 @@ def test_knows_its_weights() -> None:
 
 
 def test_knows_its_settings() -> None:
-    """Catches an engine that goes on with other heads, another activation or another epsilon."""
+    """Catches an engine that goes on with other heads, another activation or another epsilon, or
+    is made anew with those of the config."""
     encoder = make_encoder()
     layer = encoder.layers[1]
     for module, name, value in (
@@ -206,6 +207,9 @@ def test_knows_its_settings() -> None:
         before = identity_of(encoder)
         setattr(module, name, value)
         assert before != identity_of(encoder) is not None
+        with torch.inference_mode():
+            found = make_engine(encoder, "fp32")(make_batch())
+        torch.testing.assert_close(found, expected(encoder, make_batch()), atol=1e-5, rtol=0)
 
 
 def test_auto_keeps_direction(monkeypatch: pytest.MonkeyPatch) -> None:

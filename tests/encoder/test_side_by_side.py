@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-from typing import Iterator
+import weakref
+from typing import Iterator, List
 
 import numpy as np
 import pytest
@@ -94,6 +95,23 @@ def test_errors_of_the_writer_are_raised() -> None:
     with pytest.raises(MemoryError, match="batch 5"):
         encode_all(rows_of, make_batches(), write)
     assert len(encoded(rows_of, make_batches())) == 6
+
+
+def test_what_is_written_is_let_go() -> None:
+    """Catches a long document whose batches are all kept until the last of them is written."""
+    made: List[weakref.ref] = []
+    alive = []
+
+    def encode(batch: PackedPieces) -> torch.Tensor:
+        rows = rows_of(batch)
+        made.append(weakref.ref(rows))
+        return rows
+
+    def write(i: int, rows: torch.Tensor) -> None:
+        alive.append(sum(rows() is not None for rows in made))
+
+    encode_all(encode, make_batches() * 5, write)
+    assert len(made) == 30 and max(alive) <= 2 + 2 + 2  # one for each thread, two ahead; and turns
 
 
 def test_several_at_once() -> None:
