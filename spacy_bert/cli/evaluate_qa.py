@@ -34,6 +34,7 @@ def evaluate_qa(
     ),
     limit: int = typer.Option(0, "--limit", min=0, help="Above 0: how many questions to answer."),
     batch_size: int = typer.Option(64, "--batch-size", min=1, help="Questions to buffer."),
+    gpu: bool = typer.Option(False, "--gpu", "-G", help="Answer on a GPU."),
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT if it exists."),
 ) -> None:
     """
@@ -47,6 +48,11 @@ def evaluate_qa(
     odds_file = output.with_name(f"{output.stem}.null_odds.json")
     for path in (output, odds_file):
         check_output(path, force=force)
+
+    if gpu:
+        import spacy
+
+        spacy.require_gpu()
 
     from ..evaluation.squad import evaluate_v1, evaluate_v2, tuned_threshold
     from ..readers.squad import read_squad

@@ -26,7 +26,9 @@ Sections = List[Tuple[str, Facts]]
 
 def info(
     path: Path = typer.Argument(
-        ..., metavar="PATH", help="A checkpoint, a saved pipeline, a vocabulary or a token store."
+        ...,
+        metavar="PATH",
+        help="A checkpoint, a saved pipeline, a vocabulary, a token store or a run.",
     ),
 ) -> None:
     """Say what a folder holds: sizes, weights, vocabulary; of a pipeline, what each pipe does."""

@@ -15,7 +15,7 @@ MANY_UNKNOWN = 0.02
 
 def prepare(
     inputs: List[Path] = typer.Argument(
-        ..., metavar="INPUT...", help="Files and folders of raw text."
+        ..., metavar="INPUT", help="Files and folders of raw text."
     ),
     vocab: Path = typer.Option(
         ..., "--vocab", help="Folder of the vocabulary, or a checkpoint to continue from."
@@ -39,7 +39,7 @@ def prepare(
     n_process: Optional[int] = typer.Option(
         None, "--n-process", "-n", help="How many processes; all cores by default."
     ),
-    force: bool = typer.Option(False, "--force", "-f", help="Replace a store that is there."),
+    force: bool = typer.Option(False, "--force", "-F", "-f", help="Replace a store that is there."),
 ) -> None:
     """Turn raw text into a token store, which `pretrain` reads.
 

@@ -8,7 +8,7 @@ import typer
 
 def report(
     runs: List[Path] = typer.Argument(
-        ..., metavar="OUTPUT...", help="Folder of a run; of several, to compare them."
+        ..., metavar="OUTPUT", help="Folder of a run; of several, to compare them."
     ),
     output: Optional[Path] = typer.Option(
         None,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def train_vocab(
     inputs: List[Path] = typer.Argument(
-        ..., metavar="INPUT...", help="Files and folders of raw text."
+        ..., metavar="INPUT", help="Files and folders of raw text."
     ),
     output: Path = typer.Option(..., "--output", "-o", help="Folder of the vocabulary."),
     size: int = typer.Option(
@@ -52,7 +52,9 @@ def train_vocab(
     n_process: Optional[int] = typer.Option(
         None, "--n-process", "-n", min=1, help="Processes that parse MediaWiki dumps; all cores."
     ),
-    force: bool = typer.Option(False, "--force", "-f", help="Replace a vocabulary that is there."),
+    force: bool = typer.Option(
+        False, "--force", "-F", "-f", help="Replace a vocabulary that is there."
+    ),
 ) -> None:
     """Train a WordPiece vocabulary on raw text.
 

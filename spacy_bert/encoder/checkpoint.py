@@ -214,7 +214,7 @@ def _download(hub_id: str, revision: Optional[str]) -> Path:
         raise ImportError(
             f"There is no directory {hub_id!r} (looked from {Path.cwd()}), and to look on the "
             f"HuggingFace hub the package huggingface_hub is needed. Check the path, or run: "
-            f"pip install spacy-bert[hub]"
+            f"pip install huggingface_hub"
         ) from None
     try:
         found = Path(snapshot_download(hub_id, revision=revision, allow_patterns=HUB_FILES))

@@ -16,7 +16,7 @@ def _library(name: str) -> Any:
     except ImportError:
         raise ImportError(
             f"The official metrics need {name.split('.')[0]}, which is not installed: "
-            f"pip install 'spacy-bert[evaluation]'"
+            f"pip install scikit-learn scipy"
         ) from None
 
 

@@ -105,7 +105,7 @@ def _check_matplotlib() -> None:
     except ImportError:
         raise ImportError(
             "The curves of a report are drawn by matplotlib, which is not installed. Run: "
-            "pip install spacy-bert[viz]"
+            "pip install matplotlib"
         ) from None
 
 

@@ -223,7 +223,7 @@ def check_trackers(*, tensorboard: bool, wandb: Optional[str]) -> None:
         if asked and importlib.util.find_spec(name) is None:
             raise ImportError(
                 f"[logging] asks for {name}, but the package is not installed. Run: pip install "
-                f"spacy-bert[{name}], or set {name} = {off}."
+                f"{name}, or set {name} = {off}."
             )
 
 

@@ -87,7 +87,7 @@ def _parser() -> Callable[..., Any]:
     except ImportError:
         raise ImportError(
             "To read MediaWiki dumps, the package mwparserfromhell is needed. Run: "
-            "pip install spacy-bert[wiki]"
+            "pip install mwparserfromhell"
         ) from None
     return parse
 

@@ -134,5 +134,5 @@ def test_memory_is_flat(write):
 def test_parser_is_optional(write, monkeypatch):
     """Catches an error that does not say which package is missing."""
     monkeypatch.setitem(__import__("sys").modules, "mwparserfromhell", None)
-    with pytest.raises(ImportError, match=r"mwparserfromhell.*pip install spacy-bert\[wiki\]"):
+    with pytest.raises(ImportError, match=r"mwparserfromhell.*pip install mwparserfromhell"):
         list(itertools.islice(WikiDump()(write(page("A", "Text."))), 1))
