@@ -44,6 +44,8 @@ def evaluate_qa(
     the null odds are above the pipeline's null_threshold, and the odds are written to a second
     file, OUTPUT with .null_odds.json at its end. "best_..." are the scores that the best thresholds
     would give. Otherwise they are those of SQuAD 1.1, and every question gets an answer.
+
+    Questions of a file without "answers" are answered, and not scored.
     """
     odds_file = output.with_name(f"{output.stem}.null_odds.json")
     for path in (output, odds_file):
@@ -58,7 +60,13 @@ def evaluate_qa(
     from ..readers.squad import read_squad
 
     nlp, pipe = open_qa(pipeline)
-    questions = read_squad(data)
+    questions = read_squad(data, annotated=False)
+    bare = [question for question in questions if not question.is_annotated]
+    if bare and (tune or len(bare) < len(questions)):
+        raise ValueError(
+            f'{data}: {len(bare)} of {len(questions)} questions have no list "answers", {bare[0].id!r} '
+            f"first. Annotate all of them, to have them scored, or none, to have them answered only."
+        )
     # The rules are those of the file, whatever is asked of it.
     is_v2 = not all(question.answers for question in questions)
     questions = questions[:limit] if limit else questions
@@ -80,6 +88,9 @@ def evaluate_qa(
     }
     write_json(output, given)
     write_json(odds_file, odds)
+    if bare:
+        typer.echo(f"Wrote {output} and {odds_file}. {data} has no answers to score by.")
+        return
     scores = evaluate_v2(gold, given)
     best = evaluate_v2(gold, texts, null_odds=odds)
     scores.update({key: value for key, value in best.items() if key.startswith("best_")})

@@ -32,6 +32,7 @@ class Question(NamedTuple):
     answers (List[Tuple[str, int]]): The texts of its answers and their first characters; none if
         it has no answer.
     title (str): Of the article that the text is from.
+    is_annotated (bool): Whether the file says what its answers are.
     """
 
     id: str
@@ -39,12 +40,14 @@ class Question(NamedTuple):
     context: str
     answers: List[Tuple[str, int]]
     title: str
+    is_annotated: bool = True
 
 
-def read_squad(path: Union[str, Path]) -> List[Question]:
+def read_squad(path: Union[str, Path], *, annotated: bool = True) -> List[Question]:
     """Read a file of SQuAD 1.1 or 2.0.
 
     path (Union[str, Path]): A JSON file, .json or .json.gz.
+    annotated (bool): Whether each question has to have a list of answers.
     RETURNS (List[Question]): Its questions, in order. Lone surrogates are replaced by U+FFFD.
     RAISES: OSError or ValueError if it cannot be read, is of another form, or an id is there twice;
         the message names the place.
@@ -60,8 +63,8 @@ def read_squad(path: Union[str, Path]) -> List[Question]:
             place_p = f"{place}, paragraph {j}"
             context = _text(paragraph, "context", place_p)
             for k, entry in enumerate(_list(paragraph, "qas", place_p)):
-                found = _question(entry, context, title, f"{place_p}, question {k}")
                 where = f"{place_p}, question {k}"
+                found = _question(entry, context, title, where, annotated)
                 if found.id in seen:
                     raise ValueError(
                         f"{where}: the id {found.id!r} was that of {seen[found.id]} already. Ids must "
@@ -107,10 +110,13 @@ def _text(parent: Any, key: str, place: str) -> str:
     return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in value)
 
 
-def _question(entry: Any, context: str, title: str, place: str) -> Question:
+def _question(entry: Any, context: str, title: str, place: str, annotated: bool) -> Question:
     name = entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(name, (str, int)) or isinstance(name, bool):
         raise ValueError(f"{place}: 'id' should be a text, but it is {name!r}.")
+    asked = _text(entry, "question", place)
+    if not annotated and "answers" not in entry:
+        return Question(str(name), asked, context, [], title, False)
     answers = []
     for answer in _list(entry, "answers", place):
         start = answer.get("answer_start") if isinstance(answer, dict) else None
@@ -121,7 +127,6 @@ def _question(entry: Any, context: str, title: str, place: str) -> Question:
         answers.append((_text(answer, "text", place), start))
     # Some files keep plausible answers there.
     is_impossible = entry.get("is_impossible") is True
-    asked = _text(entry, "question", place)
     return Question(str(name), asked, context, [] if is_impossible else answers, title)
 
 

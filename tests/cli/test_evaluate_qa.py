@@ -4,6 +4,7 @@ import json
 
 import pytest
 import spacy
+import torch
 from spacy.util import load_config
 
 from spacy_bert import make_pair
@@ -126,3 +127,34 @@ def test_rules_of_the_file(run, trained, tmp_path):
     result = run("evaluate-qa", trained, path, "-o", tmp_path / "out.json", "--limit", 1)
     assert result.exit_code == 0 and "SQuAD 2.0" in result.stdout
     assert len(json.loads((tmp_path / "out.json").read_text())) == 1
+
+
+def test_questions_that_nobody_has_answered(run, trained, data, tmp_path):
+    """Catches a test set that cannot be answered, scores out of nothing, and a mixed file."""
+    assert run("evaluate-qa", trained, data, "-o", tmp_path / "scored.json").exit_code == 0
+    content = json.loads(data.read_text())
+    asked = [qa for article in content["data"] for p in article["paragraphs"] for qa in p["qas"]]
+    del asked[0]["answers"]
+    data.write_text(json.dumps(content))
+    result = run("evaluate-qa", trained, data, "-o", tmp_path / "mixed.json")
+    assert (
+        result.exit_code == 1
+        and "1 of 27 questions have no list \"answers\", 'q0'" in result.stderr
+    )
+    assert not (tmp_path / "mixed.json").exists()
+    for entry in asked:
+        entry.pop("answers", None)
+    data.write_text(json.dumps(content))
+    result = run("evaluate-qa", trained, data, "-o", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    assert "no answers to score by" in result.stdout and "best_" not in result.stdout
+    assert (tmp_path / "out.json").read_text() == (tmp_path / "scored.json").read_text()
+    tuned = run("evaluate-qa", trained, data, "-o", tmp_path / "out.json", "--tune", "-F")
+    assert tuned.exit_code == 1 and "27 of 27" in tuned.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(run, trained, data, tmp_path):
+    """Catches a GPU that is asked for and, where there is none, silently not used."""
+    result = run("evaluate-qa", trained, data, "-o", tmp_path / "out.json", "--gpu")
+    assert result.exit_code == 1 and "GPU" in result.stderr
