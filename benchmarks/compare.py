@@ -5,12 +5,13 @@
 
 Builds a virtual environment for each package under benchmarks/.envs, starts each once, checks that
 the vectors agree, and then lets them work in turn, A B A B; who waits is stopped. Prints medians
-and ratios, and writes JSON and a table to benchmarks/results/.
+and ratios with their range, and writes JSON and a table to benchmarks/results/.
 """
 
 import hashlib
 import json
 import os
+import platform
 import random
 import re
 import signal
@@ -24,9 +25,12 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 import spacy
 import srsly
+import torch
 import typer
 from peers import PEERS, REDUCED
 from wasabi import msg
+
+from spacy_bert.encoder.precision import multiplies_bf16
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -113,6 +117,17 @@ def environment(name: str) -> Path:
             subprocess.run([*install, "--editable", str(ROOT)], check=True)
         ready.write_text(wanted, encoding="utf8")
     return python
+
+
+def machine() -> Dict[str, Any]:
+    """RETURNS (Dict[str, Any]): What figures depend on beside the code."""
+    return {
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": multiplies_bf16(torch.device("cpu")),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
 
 
 def generated_corpus() -> Path:
@@ -206,7 +221,7 @@ def main(
     cache = HERE / ".corpus" / f"converted-{size or checkpoint.parent.name}-{place}"
     cache.mkdir(parents=True, exist_ok=True)
     workers: Dict[str, Worker] = {}
-    results: Dict[str, Any] = {"workloads": {}}
+    results: Dict[str, Any] = {"machine": machine(), "workloads": {}}
     try:
         for peer in peers.split(","):
             workers[peer] = worker = Worker(peer, checkpoint.resolve(), cache, threads)
@@ -327,7 +342,7 @@ def share_of_peak(
 
 def make_table(results: Dict[str, Any]) -> str:
     """RETURNS (str): In markdown, a package a row: medians of words per second, and in brackets the
-    median of what it reached against ours in the same round."""
+    median of what it reached against ours in the same round, and from where to where that went."""
     workloads: Dict[str, Dict[str, List[Dict[str, Any]]]] = results["workloads"]
     lines = [f"| words/s (against ours) | {' | '.join(WORKLOADS[kind] for kind in workloads)} |"]
     lines.append("|---|" + "--:|" * len(workloads))
@@ -365,7 +380,10 @@ def _cell(kind: str, runs: Dict[str, List[Dict[str, Any]]], peer: str) -> str:
         return f"{speed:,.0f}"
     # Ratio of runs that followed one another, then the median of the rounds.
     ratios = [a["seconds"] / b["seconds"] for a, b in zip(runs["ours"], runs[peer])]
-    return f"{speed:,.0f} ({statistics.median(ratios):.2f})"
+    spread = (
+        f"; {min(ratios):.2f} to {max(ratios):.2f}" if peer != "ours" and len(ratios) > 1 else ""
+    )
+    return f"{speed:,.0f} ({statistics.median(ratios):.2f}{spread})"
 
 
 if __name__ == "__main__":

@@ -44,11 +44,13 @@ def promises(config: Dict) -> List[Dict]:
     return [p for value in config.values() if isinstance(value, dict) for p in promises(value)]
 
 
-def test_python_runs(minilm_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_python_runs(minilm_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:  # fmt: skip
     """Catches an example that a first user would stumble over."""
+    monkeypatch.chdir(tmp_path)
     code = "\n".join(blocks("python"))
     assert HUB_ID in code
     exec(compile(code.replace(HUB_ID, str(minilm_path)), "README.md", "exec"), {})
+    assert Path("train.spacy").exists()
     assert "unthinkingly" not in capsys.readouterr().err
 
 
@@ -118,11 +120,13 @@ def check_options(name: str, arguments: List[str], command: object) -> None:
 
 def options_in_tables() -> List[Tuple[str, List[str]]]:
     """Settings that the pages name in passing: `--training.max_hours 8`, `train-vocab --size`."""
-    text = "\n".join(
-        re.sub(r"^```.*?^```", "", p, flags=re.DOTALL | re.MULTILINE) for p in PAGES[1:]
-    )
-    settings = re.findall(r"`(--[a-z]+\.[a-z_]+)", text)
-    options = re.findall(r"`([a-z]+-[a-z]+) (--[a-z-]+)", text)
+
+    def prose(page: str) -> str:
+        return re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+
+    pretraining = (ROOT / "docs" / "pretraining.md").read_text(encoding="utf8")
+    settings = re.findall(r"`(--[a-z]+\.[a-z_]+)", prose(pretraining))
+    options = re.findall(r"`([a-z]+-[a-z]+) (--[a-z-]+)", "\n".join(map(prose, PAGES)))
     assert settings and options
     return [*(("pretrain", [key]) for key in settings), *((name, [key]) for name, key in options)]
 
@@ -132,3 +136,13 @@ def test_what_is_where() -> None:
     table = README.split("## What's where")[1]
     for path in re.findall(r"`([\w/.]+(?:/|\.py|\.md))`", table):
         assert (ROOT / path).exists() or (ROOT / "spacy_bert" / path).exists(), path
+
+
+def test_tables_are_those_of_the_results() -> None:
+    """Catches figures in the pages that a later measurement has replaced."""
+    results = ROOT / "benchmarks" / "results"
+    benchmarks = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf8")
+    for page, name in ((README, "compare"), (benchmarks, "finetune")):
+        lines = (results / f"{name}.md").read_text(encoding="utf8").splitlines()
+        table = [line for line in lines if line.startswith("|")]
+        assert len(table) > 4 and set(table) <= set(page.splitlines()), name

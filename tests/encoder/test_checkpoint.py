@@ -968,7 +968,7 @@ def test_hub_patterns():
 def test_hub_is_not_installed(name, monkeypatch):
     """Catches a ModuleNotFoundError that does not tell how to go on."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ImportError, match=rf"no directory '{name}'.*spacy-bert\[hub\]"):
+    with pytest.raises(ImportError, match=rf"no directory '{name}'.*pip install huggingface_hub"):
         load_checkpoint(name)
 
 

@@ -68,5 +68,5 @@ def test_without_the_library(monkeypatch):
         return real(name, *args)
 
     monkeypatch.setattr(importlib, "import_module", blocked)
-    with pytest.raises(ImportError, match=r"need sklearn.*'spacy-bert\[evaluation\]'"):
+    with pytest.raises(ImportError, match=r"need sklearn.*pip install scikit-learn scipy"):
         score(["accuracy"], ["1"], ["1"])
