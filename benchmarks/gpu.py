@@ -37,6 +37,7 @@ from spacy_bert.wordpiece.trainer import train_vocab
 HERE = Path(__file__).parent
 VOCABULARY = 30_522  # rows of the embedding, whatever the vocabulary of the random text is
 ROUNDS = 5
+LIKENESS = 0.99  # cosine: both compute in bfloat16
 
 
 def pretraining(args: argparse.Namespace, folder: Path, length: int) -> Dict[str, Any]:
@@ -106,7 +107,7 @@ def inference(args: argparse.Namespace, folder: Path, device: torch.device) -> D
     try:
         from transformers import BertModel
     except ImportError:
-        pass
+        print("transformers is not installed: HuggingFace is left out", file=sys.stderr)
     else:
         network = torch.nn.ModuleDict({"encoder": encoder, "pooler": Pooler(config)})
         checkpoint = Checkpoint(config, None, dict(network.state_dict()), "random")
@@ -121,6 +122,9 @@ def inference(args: argparse.Namespace, folder: Path, device: torch.device) -> D
                 padded.append([part.to(device) for part in pad(sequences[first:end])])
                 first = end
         ways["huggingface"] = lambda: [model(ids, attention_mask=mask) for ids, mask in padded]
+        with torch.inference_mode():
+            theirs = model(padded[0][0], attention_mask=padded[0][1]).last_hidden_state
+            check_agreement(engine(parts[0]), theirs, lengths)
     times: Dict[str, List[float]] = {name: [] for name in ways}
     with torch.inference_mode():
         for number in range(ROUNDS + 1):
@@ -141,6 +145,18 @@ def inference(args: argparse.Namespace, folder: Path, device: torch.device) -> D
     }
 
 
+def check_agreement(ours: torch.Tensor, theirs: torch.Tensor, lengths: np.ndarray) -> None:
+    """RAISES: ValueError if the vectors of the shortest sequences are not the same."""
+    first = 0
+    for row, n in zip(theirs[:8], lengths.tolist()):
+        cosine = torch.cosine_similarity(ours[first : first + n].float(), row[:n].float()).min()
+        if not cosine > LIKENESS:
+            raise ValueError(
+                f"The vectors of a sequence of {n} pieces differ: cosine {cosine:.4f}."
+            )
+        first += n
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="base")
@@ -154,7 +170,8 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    results: Dict[str, Any] = {"device": name, "torch": torch.__version__, "size": args.size}
+    settings = {key: value for key, value in vars(args).items() if key != "output"}
+    results: Dict[str, Any] = {"device": name, "torch": torch.__version__, "settings": settings}
     with tempfile.TemporaryDirectory() as folder:
         results["inference"] = inference(args, Path(folder), device)
         for length in map(int, args.lengths.split(",")):
