@@ -81,7 +81,11 @@ def convert_pairs(
         "segments", config={"separator": separator.replace(r"\n", "\n").replace(r"\t", "\t")}
     )
     n_texts = save_pairs(corpus, nlp, output)
-    typer.echo(f"Wrote {n_texts:,} {'pairs' if text_b is not None else 'texts'} to {output}.")
+    bare = " They are not annotated: no column was named with --label or --score."
+    typer.echo(
+        f"Wrote {n_texts:,} {'pairs' if text_b is not None else 'texts'} to {output}."
+        f"{bare if label is None and score is None else ''}"
+    )
 
 
 def _column(value: Optional[str], is_name: bool) -> Optional[Union[int, str]]:

@@ -37,7 +37,9 @@ def test_trained_and_evaluated_by_spacy(
     names = [part for pair in LABELS.items() for part in ("--rename", "=".join(pair))]
     result = run("convert-pairs", tsv, binary, "-a", "a", "-b", "b", "--label", "y", *names)
     assert result.exit_code == 0, result.output
-    assert "Wrote 4 pairs" in result.output
+    assert "Wrote 4 pairs" in result.output and "not annotated" not in result.output
+    bare = run("convert-pairs", tsv, tmp_path / "bare.spacy", "-a", "a", "-b", "b")
+    assert bare.exit_code == 0 and "Wrote 4 pairs" in bare.output and "not annotated" in bare.output
     result = run("init-config", config, "-c", tiny_checkpoint, "-p", "segments,textcat")
     assert result.exit_code == 0, result.output
     nlp = train_pipeline(config, binary, {"training.max_steps": 6})
