@@ -60,7 +60,7 @@ def evaluate_glue(
     from ..evaluation.table import HEADER, markdown, summarize, table_rows
     from ..evaluation.tasks import find_tasks
     from ..layers.doc_encoder import check_pooling
-    from .glue_cell import Recipe, cell_settings, check_task, run_cell
+    from .glue_cell import Recipe, cell_settings, check_task, fingerprint, run_cell
     from .init_config import check_lang
     from .show import table
 
@@ -85,7 +85,8 @@ def evaluate_glue(
     loaded = load_checkpoint(checkpoint, revision=revision)
     results = Results(output)
     plan = [(entry, seed) for entry in found for seed in range(seeds)]
-    settings = {entry.task.name: cell_settings(loaded, entry, recipe) for entry in found}
+    weights = fingerprint(loaded)
+    settings = {entry.task.name: cell_settings(loaded, weights, entry, recipe) for entry in found}
     cells = {
         (entry.task.name, seed): results.finished(
             entry.task.name, seed, settings[entry.task.name], force=force
@@ -99,9 +100,12 @@ def evaluate_glue(
         if not all(cells[entry.task.name, seed] for seed in range(seeds)):
             check_task(entry, recipe)
     for i, (entry, seed) in enumerate(plan, start=1):
-        if cells[entry.task.name, seed] is None:
-            label = f"{entry.task.name}, seed {seed} ({i} of {len(plan)})"
-            cell, predictions = run_cell(loaded, entry, recipe, seed=seed, label=label)
+        name = entry.task.name
+        if cells[name, seed] is None:
+            label = f"{name}, seed {seed} ({i} of {len(plan)})"
+            cell, predictions = run_cell(
+                loaded, entry, recipe, settings=settings[name], seed=seed, label=label
+            )
             results.write(cell, predictions)
         lines = summarize(results.comparable(settings))
         write_whole(output / "glue.md", markdown(lines))

@@ -62,8 +62,11 @@ class Recipe:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
-def cell_settings(checkpoint: "Checkpoint", found: FoundTask, recipe: Recipe) -> Dict[str, Any]:
+def cell_settings(
+    checkpoint: "Checkpoint", weights: str, found: FoundTask, recipe: Recipe
+) -> Dict[str, Any]:
     """checkpoint (Checkpoint): The checkpoint.
+    weights (str): Its fingerprint.
     found (FoundTask): The task.
     recipe (Recipe): How it is trained.
     RETURNS (Dict[str, Any]): All that the result depends on beside the seed."""
@@ -71,7 +74,7 @@ def cell_settings(checkpoint: "Checkpoint", found: FoundTask, recipe: Recipe) ->
     return {
         "checkpoint": checkpoint.source,
         # Pretraining that goes on leaves other weights at the same place.
-        "weights": fingerprint(checkpoint),
+        "weights": weights,
         **asdict(recipe),
         "task": asdict(found.task),
         "files": {
@@ -123,13 +126,20 @@ def check_task(found: FoundTask, recipe: Recipe) -> None:
 
 
 def run_cell(
-    checkpoint: "Checkpoint", found: FoundTask, recipe: Recipe, *, seed: int, label: str
+    checkpoint: "Checkpoint",
+    found: FoundTask,
+    recipe: Recipe,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    label: str,
 ) -> Tuple[Cell, Dict[str, List[Prediction]]]:
     """Train and score.
 
     checkpoint (Checkpoint): What to start from.
     found (FoundTask): The task and its files.
     recipe (Recipe): How to train.
+    settings (Mapping[str, Any]): What `cell_settings` made of these.
     seed (int): Seed of the head's weights, the order of the data, and dropout.
     label (str): What to call it in the progress bar.
     RETURNS (Tuple[Cell, Dict[str, List[Prediction]]]): Scores, and the predictions for each split.
@@ -160,7 +170,7 @@ def run_cell(
     cell = Cell(
         task=task.name,
         seed=seed,
-        settings=cell_settings(checkpoint, found, recipe),
+        settings=settings,
         scores=scores,
         n_train=n_train,
         n_scored={split: len(rows) for split, rows in predictions.items()},

@@ -236,6 +236,7 @@ def test_rows_while_heads_are_disabled(make_nlp: Callable) -> None:
     doc = nlp(TEXTS[0])
     for name in ("three", "one"):
         release_rows(nlp.get_pipe(name).model, [doc])
+    assert "rows" in values_of(doc, "bert")
     nlp.get_pipe("two").model.predict([doc])
 
 
