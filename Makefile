@@ -8,6 +8,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Files of tests side by side, each on one thread; `pytest` alone runs them in one process.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test test-all test-engines check bench clean
 
@@ -15,13 +17,13 @@ demo: $(READY)
 	cd project && ../$(BIN)/python -m spacy project run all
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 test-engines: $(READY)
-	for precision in bf16 int8; do $(BIN)/python -m pytest --inference $$precision tests/pipeline tests/models tests/layers || exit 1; done
+	for precision in bf16 int8; do $(PYTEST) --inference $$precision tests/pipeline tests/models tests/layers || exit 1; done
 
 check: $(READY)
 	$(BIN)/ruff format --check .

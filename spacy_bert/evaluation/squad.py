@@ -185,8 +185,14 @@ def best_threshold(
     RETURNS (Tuple[float, float]): The best score, from 0 to 1, and the threshold: the odds of the last
         question that is still answered. 0.0 if it is best to answer none.
     """
+    # What answering gains over saying nothing; as the official script has it, any answer is wrong where
+    # there is none, even "the", of which its scores leave nothing.
+    gains = {
+        name: score if gold[name] else -float(bool(predictions[name]))
+        for name, score in scores.items()
+    }
     best, threshold = float(_n_without_answer(gold)), 0.0
-    for odds, total in _totals(gold, predictions, scores, null_odds):
+    for odds, total in _totals(gold, gains, null_odds):
         if total > best:
             best, threshold = total, odds
     return best / len(scores), threshold
@@ -197,22 +203,15 @@ def _n_without_answer(gold: Gold) -> int:
 
 
 def _totals(
-    gold: Gold,
-    predictions: Mapping[str, str],
-    scores: Mapping[str, float],
-    null_odds: Mapping[str, float],
+    gold: Gold, gains: Mapping[str, float], null_odds: Mapping[str, float]
 ) -> Iterator[Tuple[float, float]]:
     """The odds of each question, smallest first, and the sum of the scores if it and those before are
     answered, and none behind it."""
     # At first none is answered, so that those without an answer are right.
     total = float(_n_without_answer(gold))
+    # Among equal odds in the order of the odds, as the official script has it.
     for name in sorted(null_odds, key=lambda name: null_odds[name]):
-        if name not in scores:
-            continue
-        if gold[name]:
-            total += scores[name]
-        elif predictions[name]:
-            total -= 1.0
+        total += gains.get(name, 0.0)
         yield null_odds[name], total
 
 
@@ -229,8 +228,9 @@ def tuned_threshold(
         hardware, that question would be on the other side. Below all odds if it is best to answer nothing.
     """
     scores = score_answers(gold, predictions).f1
+    gains = {name: score - float(not gold[name]) for name, score in scores.items()}
     # Questions of equal odds are answered together, or none of them: the last of them has the sum.
-    totals = dict(_totals(gold, predictions, scores, null_odds))
+    totals = dict(_totals(gold, gains, null_odds))
     threshold = max(totals, key=totals.__getitem__, default=0.0)
     if totals.get(threshold, 0.0) <= _n_without_answer(gold):
         return min(null_odds.values()) - 1.0

@@ -5,7 +5,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spacy_bert.evaluation.squad import (
@@ -195,6 +195,7 @@ def test_official_numbers(questions, threshold):
 
 
 @given(st.lists(st.tuples(st.lists(TEXTS, max_size=2), TEXTS, st.integers(-3, 3)), min_size=1, max_size=8))  # fmt: skip
+@example([([], "the", 0), ([""], "", 0)])
 def test_tuned_threshold(questions):
     """Catches a threshold with which F1 is not the best that one can give: where it is best to answer
     nothing, which the official 0.0 does not say, and among equal odds, between which none lies."""
