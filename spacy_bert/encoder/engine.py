@@ -9,7 +9,19 @@ Legend: R rows (pieces) of the batch, W width, F width of the feed-forward layer
 import os
 import threading
 import time
-from typing import Any, Callable, ContextManager, Dict, List, NamedTuple, Optional, Tuple
+from itertools import repeat
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    cast,
+)
 
 import numpy as np
 import torch
@@ -18,13 +30,14 @@ from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_h
 
 from .attention import length_groups, self_attention
 from .bert import Attention, BertEncoder, Embeddings, Layer
-from .config import BertConfig
-from .packing import PackedPieces, pack
+from .centring import Centres, find_centres, raised, random_pieces
+from .packing import PackedPieces
 from .precision import multiplies_bf16
 from .products import (
     GELU_FLOOR,
     INT8,
     INT8_IN_16_BITS,
+    Affine,
     Int8Product,
     PackedProduct,
     PlainProduct,
@@ -38,7 +51,7 @@ INFERENCE = ("fp32", "bf16", "int8", "auto")
 LIKENESS, GAIN = 0.99, 1.1
 
 Norm = Callable[[Tensor], Tensor]  # (R, W) -> (R, W)
-ProductMaker = Callable[[nn.Linear, Optional[str], Optional[float]], Product]
+ProductMaker = Callable[[Affine, Optional[str], Optional[float]], Product]
 
 
 def check_inference(inference: str) -> str:
@@ -53,7 +66,8 @@ def check_inference(inference: str) -> str:
 
 
 class EngineLayer(NamedTuple):
-    """The products of a layer, (R, W) -> (R, W), `qkv` and `up` aside, its norms, and the number of heads."""
+    """The products of a layer, (R, W) -> (R, W), `qkv` and `up` aside, its norms, the number of heads, and
+    what was taken away from its rows."""
 
     heads: int
     qkv: Product  # (R, W) -> (R, 3 * W)
@@ -62,6 +76,7 @@ class EngineLayer(NamedTuple):
     up: Product  # (R, W) -> (R, F), activation included
     down: Product  # (R, F) -> (R, W)
     output_norm: Norm
+    centres: Optional[Centres]
 
 
 class Engine:
@@ -72,10 +87,17 @@ class Engine:
     precision (str): What it computes in: "fp32", "bf16" or "int8".
     kernels (str): Whose kernels it uses, for people.
     make (ProductMaker): Makes the products.
+    centred (bool): Whether the rows are to be near zero; see Centres.
     """
 
     def __init__(
-        self, encoder: BertEncoder, precision: str, kernels: str, make: ProductMaker
+        self,
+        encoder: BertEncoder,
+        precision: str,
+        kernels: str,
+        make: ProductMaker,
+        *,
+        centred: bool = False,
     ) -> None:
         self.precision, self.kernels = precision, kernels
         self._max_positions = encoder.config.max_positions
@@ -84,7 +106,11 @@ class Engine:
         self.identity = identity_of(encoder)
         # While these live, no other weights can be where they are.
         self._held = [parameter.detach() for parameter in encoder.parameters()]
-        self._layers = [_engine_layer(layer, make) for layer in encoder.layers]  # type: ignore[arg-type]
+        centres = find_centres(encoder) if centred else repeat(None)
+        self._layers = [
+            _engine_layer(layer, make, around)
+            for layer, around in zip(cast(Iterable[Layer], encoder.layers), centres)
+        ]
 
     def __str__(self) -> str:
         return f"{self.precision}, {self.kernels}"
@@ -109,6 +135,8 @@ class Engine:
         rows = self._embeddings(pieces)  # (R, W)
         if hidden_states is not None:
             hidden_states.append(rows)
+        if self._layers and self._layers[0].centres is not None:
+            rows = rows - self._layers[0].centres.before
         for layer in self._layers:
             attended = self_attention(
                 layer.qkv(rows),
@@ -120,27 +148,33 @@ class Engine:
             rows = layer.attention_norm(rows + layer.out(attended))
             rows = layer.output_norm(rows + layer.down(layer.up(rows)))
             if hidden_states is not None:
-                hidden_states.append(rows)
+                taken = None if layer.centres is None else layer.centres.after
+                hidden_states.append(rows if taken is None else rows + taken)
         return rows
 
 
-def _engine_layer(layer: Layer, make: ProductMaker) -> EngineLayer:
+def _engine_layer(layer: Layer, make: ProductMaker, centres: Optional[Centres]) -> EngineLayer:
     floor = {"gelu": -GELU_FLOOR, "gelu_new": -GELU_FLOOR, "relu": 0.0}[layer.activation]
+    qkv, out, up, down = layer.attention.qkv, layer.attention.out, layer.up, layer.down
+    before, middle, after = centres or (None, None, None)
     return EngineLayer(
         heads=layer.attention.heads,
-        qkv=make(layer.attention.qkv, None, None),
-        out=make(layer.attention.out, None, None),
-        attention_norm=_norm(layer.attention_norm),
-        up=make(layer.up, layer.activation, None),
-        down=make(layer.down, None, floor),
-        output_norm=_norm(layer.output_norm),
+        qkv=make(raised(qkv, before, as_input=True), None, None),
+        # To its result the rows that were read are added.
+        out=make(raised(out, before), None, None),
+        attention_norm=_norm(layer.attention_norm, middle),
+        up=make(raised(up, middle, as_input=True), layer.activation, None),
+        down=make(raised(down, middle), None, floor),
+        output_norm=_norm(layer.output_norm, after),
+        centres=centres,
     )
 
 
-def _norm(norm: nn.LayerNorm) -> Norm:
+def _norm(norm: nn.LayerNorm, centre: Optional[Tensor]) -> Norm:
     # Of a short text, calling a module takes as long as the norm itself.
     shape, weight, bias, eps = norm.normalized_shape, norm.weight, norm.bias, norm.eps
-    return lambda rows: torch.layer_norm(rows, shape, weight, bias, eps)
+    lowered = bias if centre is None else bias.detach() - centre
+    return lambda rows: torch.layer_norm(rows, shape, weight, lowered, eps)
 
 
 # What an encoder is made of -> a setting of it that an engine depends on.
@@ -206,11 +240,13 @@ class Way(NamedTuple):
     kernels (str): Whose kernels these are, for people.
     make (ProductMaker): Makes the products.
     tolerance (float): How far the product of the probe may be from torch's own.
+    centred (bool): Whether the rows are to be near zero; see Centres.
     """
 
     kernels: str
     make: ProductMaker
     tolerance: float
+    centred: bool = False
 
 
 # precision -> ways to compute it on a processor, best first
@@ -224,8 +260,8 @@ WAYS: Dict[str, List[Way]] = {
         Way("torch", _plain(torch.bfloat16), 0.1),
     ],
     "int8": [
-        Way("oneDNN", _int8(INT8), 0.1),
-        Way("oneDNN, 7 bits a weight", _int8(INT8_IN_16_BITS), 0.1),
+        Way("oneDNN", _int8(INT8), 0.1, centred=True),
+        Way("oneDNN, 7 bits a weight", _int8(INT8_IN_16_BITS), 0.1, centred=True),
     ],
 }
 
@@ -259,7 +295,7 @@ def make_engine(encoder: BertEncoder, inference: str) -> Engine:
         return choose(encoder)
     ways = ways_here(inference, next(encoder.parameters()).device)
     way = next((way for way in ways[:-1] if _works(way)), ways[-1])
-    return Engine(encoder, inference, way.kernels, way.make)
+    return Engine(encoder, inference, way.kernels, way.make, centred=way.centred)
 
 
 _lock = threading.RLock()
@@ -319,7 +355,7 @@ def choose(encoder: BertEncoder) -> Engine:
         clearly faster.
     """
     device = next(encoder.parameters()).device
-    batch = _sample(encoder.config).to(device)
+    batch = random_pieces(encoder.config, CPU_ROWS, longest=128).to(device)
     candidates = [make_engine(encoder, "fp32")]
     if multiplies_bf16(device):
         candidates.append(make_engine(encoder, "bf16"))
@@ -333,13 +369,6 @@ def choose(encoder: BertEncoder) -> Engine:
             if likeness >= LIKENESS and (seconds := _time(engine, batch)) < best_time:
                 best, best_time = engine, seconds
     return best
-
-
-def _sample(config: BertConfig) -> PackedPieces:
-    numbers = np.random.default_rng(0)
-    longest = min(128, config.max_positions)
-    lengths = sorted(numbers.integers(2, longest + 1, CPU_ROWS // longest).tolist())
-    return pack([numbers.integers(0, config.vocab_size, length) for length in lengths])
 
 
 def _time(engine: Engine, batch: PackedPieces, *, repeats: int = 2) -> float:

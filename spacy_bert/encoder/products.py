@@ -7,7 +7,7 @@ product (`engine.make_engine`).
 Legend: R rows, I inputs, O outputs.
 """
 
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -36,15 +36,29 @@ INT8_IN_16_BITS = 63
 ZERO = 128  # the byte that stands for an activation of zero
 
 
+class Biased(NamedTuple):
+    """A linear layer with another bias.
+
+    weight (Tensor): Shape (O, I).
+    bias (Tensor): Shape (O,).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+Affine = Union[nn.Linear, Biased]
+
+
 class PlainProduct:
     """torch's own linear layer.
 
-    layer (nn.Linear): The layer; its weights are not copied, if they have that type already.
+    layer (Affine): The layer; its weights are not copied, if they have that type already.
     activation (Optional[str]): A name of GELUS.
     dtype (torch.dtype): What to compute in.
     """
 
-    def __init__(self, layer: nn.Linear, activation: Optional[str], dtype: torch.dtype) -> None:
+    def __init__(self, layer: Affine, activation: Optional[str], dtype: torch.dtype) -> None:
         self.weight, self.bias = layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
         self.activation = GELUS[activation] if activation else None
         self.dtype = dtype
@@ -58,12 +72,12 @@ class PlainProduct:
 class PackedProduct:
     """oneDNN's linear layer with weights in its own layout, and the activation fused into it.
 
-    layer (nn.Linear): The layer; its weights are copied.
+    layer (Affine): The layer; its weights are copied.
     activation (Optional[str]): A name of FUSED.
     dtype (torch.dtype): float32 or bfloat16.
     """
 
-    def __init__(self, layer: nn.Linear, activation: Optional[str], dtype: torch.dtype) -> None:
+    def __init__(self, layer: Affine, activation: Optional[str], dtype: torch.dtype) -> None:
         weight = layer.weight.detach().to(dtype).contiguous()
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, USUAL_ROWS)
         self.bias = layer.bias.detach().to(dtype)
@@ -82,7 +96,7 @@ class Int8Product:
 
     Each row gets a scale of its own, so that it comes out the same whatever else is in the batch.
 
-    layer (nn.Linear): The layer; its weights are copied.
+    layer (Affine): The layer; its weights are copied.
     activation (Optional[str]): A name of GELUS.
     floor (Optional[float]): What no element of the rows is below, if that is known; it makes the
         steps half as wide.
@@ -91,7 +105,7 @@ class Int8Product:
 
     def __init__(
         self,
-        layer: nn.Linear,
+        layer: Affine,
         activation: Optional[str],
         *,
         floor: Optional[float] = None,

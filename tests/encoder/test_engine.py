@@ -6,6 +6,7 @@ import torch
 
 from spacy_bert.encoder import BertConfig, BertEncoder, initialize_weights, pack
 from spacy_bert.encoder import engine as engine_module
+from spacy_bert.encoder.centring import find_centres
 from spacy_bert.encoder.engine import Engine, Way, identity_of, make_engine
 from spacy_bert.encoder.precision import multiplies_bf16
 from spacy_bert.encoder.products import (
@@ -74,6 +75,43 @@ def test_causal_and_layers_like_encoder(precision: str) -> None:
     for ours, theirs in zip(found, reference):
         assert torch.cosine_similarity(ours.float(), theirs).min() > LIKENESS[precision]
     assert torch.cosine_similarity(both_ways, last).min() < 0.9
+
+
+def test_centring_changes_nothing() -> None:
+    """Catches a centre that is taken away and not given back: behind the embeddings, in a residual sum,
+    or in one of the layers asked for."""
+    encoder, batch = make_encoder(), make_batch()
+    way = engine_module.WAYS["fp32"][1]
+    found, reference = [], []
+    with torch.inference_mode():
+        last = Engine(encoder, "fp32", "torch", way.make, centred=True)(batch, hidden_states=found)
+        encoder(batch, hidden_states=reference)
+    assert torch.equal(last, found[-1])
+    for ours, theirs in zip(found, reference, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    centres = find_centres(encoder)
+    assert len(centres) == 3 and all(
+        c.before.abs().max() > 0.1 for c in centres
+    )  # there was something
+
+
+def test_inputs_far_from_zero() -> None:
+    """Catches 8 bits spent on what is the same in every row."""
+    encoder, batch = make_encoder(), make_batch()
+    with torch.no_grad():
+        encoder.embeddings.norm.bias[5] += 20.0
+        for layer in encoder.layers:
+            layer.attention_norm.bias[7] -= 20.0
+            layer.output_norm.bias[9] += 20.0
+    reference = expected(encoder, batch)
+    way = engine_module.WAYS["int8"][1]
+    with torch.inference_mode():
+        errors = [
+            (Engine(encoder, "int8", "", way.make, centred=centred)(batch) - reference).norm()
+            for centred in (True, False)
+        ]
+    assert errors[0] < 0.7 * errors[1]
+    assert make_engine(encoder, "int8")._layers[0].centres is not None
 
 
 def test_fast_kernels_here() -> None:
