@@ -52,6 +52,12 @@ def evaluate_glue(
     started again. Settings of the training config can be
     given as for `spacy train`: --training.optimizer.heads_scale 5
     """
+    if gpu:
+        import spacy
+
+        # spaCy's own training takes it for done.
+        spacy.require_gpu()
+
     from spacy.cli._util import parse_config_overrides
 
     from ..encoder import load_checkpoint

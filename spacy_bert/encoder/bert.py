@@ -43,10 +43,20 @@ class Attention(nn.Module):
         self.attend = self_attention
 
     def forward(
-        self, rows: Tensor, groups: Sequence[LengthGroup], dropout: float, causal: bool
+        self,
+        rows: Tensor,
+        groups: Sequence[LengthGroup],
+        cu_seqlens: Tensor,
+        dropout: float,
+        causal: bool,
     ) -> Tensor:
         attended = self.attend(
-            self.qkv(rows), groups, heads=self.heads, dropout=dropout, causal=causal
+            self.qkv(rows),
+            groups,
+            heads=self.heads,
+            dropout=dropout,
+            causal=causal,
+            cu_seqlens=cu_seqlens,
         )
         return self.out(attended)  # (R, W)
 
@@ -67,11 +77,12 @@ class Layer(nn.Module):
         self,
         rows: Tensor,
         groups: Sequence[LengthGroup],
+        cu_seqlens: Tensor,
         hidden_dropout: float,
         attention_dropout: float,
         causal: bool,
     ) -> Tensor:
-        attended = self.attention(rows, groups, attention_dropout, causal)
+        attended = self.attention(rows, groups, cu_seqlens, attention_dropout, causal)
         rows = self.attention_norm(rows + drop(attended, hidden_dropout))  # (R, W)
         # (R, W) -> (R, F) -> (R, W)
         output = feed_forward(rows, self.up, self.down, activation=self.activation)
@@ -124,11 +135,11 @@ class BertEncoder(nn.Module):
         if hidden_states is not None:
             hidden_states.append(rows)
         for layer in self.layers:
-            arguments = (rows, groups, hidden_dropout, attention_dropout, causal)
+            arguments = (groups, pieces.cu_seqlens, hidden_dropout, attention_dropout, causal)
             if recompute:
-                rows = checkpoint(layer, *arguments, use_reentrant=False)
+                rows = checkpoint(layer, rows, *arguments, use_reentrant=False)
             else:
-                rows = layer(*arguments)
+                rows = layer(rows, *arguments)
             if hidden_states is not None:
                 hidden_states.append(rows)
         return rows

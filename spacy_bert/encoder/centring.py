@@ -54,7 +54,8 @@ def find_centres(encoder: BertEncoder) -> List[Centres]:
         rows = encoder.embeddings(pieces)
         for layer in cast(Iterable[Layer], encoder.layers):
             before.append(rows.mean(0))
-            rows = layer.attention_norm(rows + layer.attention(rows, groups, 0.0, config.causal))
+            attended = layer.attention(rows, groups, pieces.cu_seqlens, 0.0, config.causal)
+            rows = layer.attention_norm(rows + attended)
             middle.append(rows.mean(0))
             inner = feed_forward(rows, layer.up, layer.down, activation=layer.activation)
             rows = layer.output_norm(rows + inner)

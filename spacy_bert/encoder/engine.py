@@ -49,6 +49,8 @@ INFERENCE = ("fp32", "bf16", "int8", "auto")
 # "auto" takes a faster precision only if the vectors keep this cosine with those of 32 bits, on
 # average, and it is faster by this factor.
 LIKENESS, GAIN = 0.99, 1.1
+# Of so few rows that starting its kernels takes longest, a GPU would be misjudged.
+GPU_ROWS = 16384
 
 Norm = Callable[[Tensor], Tensor]  # (R, W) -> (R, W)
 ProductMaker = Callable[[Affine, Optional[str], Optional[float]], Product]
@@ -355,7 +357,8 @@ def choose(encoder: BertEncoder) -> Engine:
         clearly faster.
     """
     device = next(encoder.parameters()).device
-    batch = random_pieces(encoder.config, CPU_ROWS, longest=128).to(device)
+    n_rows = CPU_ROWS if device.type == "cpu" else GPU_ROWS
+    batch = random_pieces(encoder.config, n_rows, longest=128).to(device)
     candidates = [make_engine(encoder, "fp32")]
     if multiplies_bf16(device):
         candidates.append(make_engine(encoder, "bf16"))

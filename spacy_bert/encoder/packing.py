@@ -47,8 +47,9 @@ class PackedPieces(NamedTuple):
         RETURNS (PackedPieces): The same batch there."""
         if self.ids.device == device:
             return self
-        # Not towards the host: a copy that nobody waits for may be read too early there.
-        fast = torch.device(device).type != "cpu"
+        # Only where it is safe: what is copied to the host may be read too early, and what goes to an
+        # Apple GPU may be gone before it is read.
+        fast = torch.device(device).type == "cuda"
         return self._replace(
             ids=self.ids.to(device, non_blocking=fast),
             type_ids=self.type_ids.to(device, non_blocking=fast),

@@ -6,7 +6,18 @@ Legend: R rows (pieces) of a batch, W width of a vector: that of the encoder, ti
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union, cast
+from typing import (
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    cast,
+)
 
 import numpy as np
 import torch
@@ -103,14 +114,16 @@ class DocEncoder(nn.Module):
         parts = batch.micro_batches
         multiple = TRAINING_ROWS if engine is None else ENGINE_ROWS
         batches = [fill(part.pieces.to(device), multiple) for part in parts]
+        # Before anything is computed: on a GPU, each copy would wait for it.
+        goals = [_goals(part, results, device) for part in parts]
         if engine is not None:
             encode = partial(self._layers_of, engine)
-            encode_all(encode, batches, lambda i, rows: self._scatter(parts[i], rows, results))
+            encode_all(encode, batches, lambda i, rows: _scatter(rows, goals[i], results))
         else:
-            for part, pieces in zip(parts, batches):
+            for goal, pieces in zip(goals, batches):
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     rows = self._layers_of(self.encoder, pieces).float()  # (R, W)
-                self._scatter(part, rows, results)
+                _scatter(rows, goal, results)
         if "pooler" in poolings:
             results["pooler"] = self.pooler(results["cls"])
         return results
@@ -123,30 +136,59 @@ class DocEncoder(nn.Module):
         encode(pieces, hidden_states=states)
         return torch.cat([states[layer].float() for layer in self.layers], dim=1)
 
-    def _scatter(self, part: MicroBatch, rows: Tensor, results: Dict[str, Tensor]) -> None:
-        """Add the rows of a micro-batch, and perhaps of what filled it, to the vectors they are part of.
-        A token or Doc may have rows in several micro-batches, hence sums of weighted rows."""
-        for name, index, target, weight in (
-            ("tokens", part.token_rows, part.token_ids, part.token_weights),
-            ("cls", part.cls_rows, part.cls_docs, part.cls_weights),
-            ("mean", part.pool_rows, part.pool_docs, part.pool_weights),
-        ):
-            if name in results:
-                chosen = rows[_to(index, rows)]
-                if weight.size and weight.min() < 1.0:
-                    chosen = chosen * _to(weight, rows)[:, None]
-                results[name] = results[name].index_add_(0, _to(target, rows), chosen)
-        if ROWS in results:
-            places = _to(part.places, rows)
-            results[ROWS] = results[ROWS].index_copy_(0, places, rows[: len(places)])
-        if "max" in results:
-            chosen, docs = rows[_to(part.pool_rows, rows)], _to(part.pool_docs, rows)
-            places = docs[:, None].expand_as(chosen)
-            results["max"] = results["max"].scatter_reduce(0, places, chosen, "amax")
+
+class Goal(NamedTuple):
+    """Where rows of a micro-batch go.
+
+    rows (Optional[Tensor]): Which rows, shape (n,); None for the first n.
+    places (Tensor): The token, Doc or row of the result that each is part of, shape (n,).
+    weights (Optional[Tensor]): How much of it each is, shape (n, 1); None for all.
+    """
+
+    rows: Optional[Tensor]
+    places: Tensor
+    weights: Optional[Tensor] = None
 
 
-def _to(array: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(array).to(like.device, non_blocking=True)
+def _goals(part: MicroBatch, wanted: Iterable[str], device: torch.device) -> Dict[str, Goal]:
+    """Where the rows of a micro-batch go, for each of the vectors that are wanted."""
+    sums = {
+        "tokens": (part.token_rows, part.token_ids, part.token_weights),
+        "cls": (part.cls_rows, part.cls_docs, part.cls_weights),
+        "mean": (part.pool_rows, part.pool_docs, part.pool_weights),
+    }
+    goals = {}
+    for name in wanted:
+        if name == ROWS:
+            goals[name] = Goal(None, _to(part.places, device))
+        elif name == "max":
+            goals[name] = Goal(_to(part.pool_rows, device), _to(part.pool_docs, device))
+        else:
+            rows, places, weights = sums[name]
+            is_part = weights.size and weights.min() < 1.0
+            shares = _to(weights, device)[:, None] if is_part else None
+            goals[name] = Goal(_to(rows, device), _to(places, device), shares)
+    return goals
+
+
+def _scatter(rows: Tensor, goals: Dict[str, Goal], results: Dict[str, Tensor]) -> None:
+    """Add the rows of a micro-batch, and perhaps of what filled it, to the vectors they are part of.
+    A token or Doc may have rows in several micro-batches, hence sums of weighted rows."""
+    for name, goal in goals.items():
+        chosen = rows[: len(goal.places)] if goal.rows is None else rows[goal.rows]
+        if goal.weights is not None:
+            chosen = chosen * goal.weights
+        if name == ROWS:
+            results[name] = results[name].index_copy_(0, goal.places, chosen)
+        elif name == "max":
+            places = goal.places[:, None].expand_as(chosen)
+            results[name] = results[name].scatter_reduce(0, places, chosen, "amax")
+        else:
+            results[name] = results[name].index_add_(0, goal.places, chosen)
+
+
+def _to(array: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device, non_blocking=device.type == "cuda")
 
 
 @dataclass
@@ -226,8 +268,15 @@ def forward(
 ) -> Tuple[DocVectors, Callable]:
     """batch (WindowBatch): The windows.
     RETURNS (Tuple[DocVectors, Callable]): The vectors, and a callback that takes DocGradients.
-    RAISES: FloatingPointError if the vectors are not finite; see BertShim.check_results."""
+    RAISES: ValueError if the weights went to a GPU that the rest is not made for; FloatingPointError if
+        the vectors are not finite, see BertShim.check_results."""
     shim = shim_of(model)
+    if (shim.device.type == "cuda") != (model.ops.device_type == "gpu"):
+        raise ValueError(
+            f"The encoder's weights are on the device {str(shim.device)!r}, but its pipeline was made for "
+            f"the {model.ops.device_type.upper()}. Call spacy.require_gpu(), or spacy.require_cpu(), before "
+            f"the pipeline is made or loaded."
+        )
     inputs = ArgsKwargs(args=(batch, tuple(model.attrs["poolings"])), kwargs={})
     results, backprop_torch = shim(inputs, is_train)
     shim.check_results(results, batch.docs)

@@ -13,6 +13,7 @@ import numpy as np
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 from thinc.api import Model
+from thinc.util import get_torch_default_device
 
 from ..alignment import Alignment, align
 from ..encoder.packing import PackedPieces
@@ -116,7 +117,9 @@ def forward(
         stride=model.attrs["stride"],
     )
     batch_pieces = model.attrs["batch_pieces"]
-    if not is_train and model.ops.device_type == "cpu":
+    # Thinc's ops for Apple's GPUs say "cpu", too.
+    on_cpu = model.ops.device_type == "cpu" and get_torch_default_device().type != "mps"
+    if not is_train and on_cpu:
         n_rows = sum(window.length for doc in pieces for window in doc.windows)
         batch_pieces = min(batch_pieces, rows_of_batches(n_rows))
     batch = plan_batch(

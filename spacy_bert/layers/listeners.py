@@ -112,6 +112,19 @@ def check_width(listener: Model, name: str, width: int) -> None:
         )
 
 
+def check_device(listener: Model, name: str, encoder: Model) -> None:
+    """listener (Model): A listener, ours or spaCy's own.
+    name (str): The encoder's component.
+    encoder (Model): Its model.
+    RAISES: ValueError if one of them was made for a GPU and the other was not."""
+    theirs, ours = (model.ops.device_type.upper() for model in (listener, encoder))
+    if theirs != ours:
+        raise ValueError(
+            f"The component '{name}' was made for the {ours}, what listens to it for the {theirs}. Call "
+            f"spacy.require_gpu(), or spacy.require_cpu(), before the pipeline is made or loaded."
+        )
+
+
 def token_listener(*, upstream: str, width: int, grad_factor: float) -> BertListenerModel:
     """upstream (str): Name of the encoder's component, or "*".
     width (int): Width of its vectors.

@@ -192,7 +192,7 @@ def check_finite_gradients(module: nn.Module) -> Tuple[List[torch.Tensor], float
     RETURNS (Tuple[List[torch.Tensor], float]): Its gradients, and the norm of all of them together.
     RAISES: FloatingPointError if one of them holds a NaN or an infinity."""
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    norm = float(torch.nn.utils.get_total_norm(gradients))
     if not math.isfinite(norm):
         raise FloatingPointError(
             "The gradient of the encoder is not finite. Nothing was stepped. Use a lower "

@@ -53,7 +53,8 @@ def forward_pieces(
             if not model.is_sample(doc):
                 raise model.missing(doc, "piece vectors")
             rows = no_rows(doc, model.get_dim("nO"), model.ops.alloc2f)
-        outputs.append(rows)
+        # A Doc that was saved has them on the host.
+        outputs.append(rows.with_data(model.ops.asarray2f(rows.data)))
     return outputs, partial(_no_gradient, docs)
 
 

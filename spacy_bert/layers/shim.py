@@ -15,7 +15,8 @@ from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 import safetensors.torch
 import srsly
 import torch
-from thinc.api import Optimizer, PyTorchShim
+from thinc.api import CupyOps, Optimizer, PyTorchShim, get_current_ops, set_gpu_allocator
+from thinc.backends import context_pools
 from thinc.shims.shim import Shim
 from thinc.types import ArgsKwargs, FloatsXd
 from thinc.util import get_torch_default_device, torch2xp, xp2torch
@@ -81,6 +82,16 @@ def read_weights(path: Path) -> Dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in state.items()}
 
 
+def share_gpu_memory() -> None:
+    """Have CuPy, which computes spaCy's layers on a GPU, take its memory from torch: else each keeps what
+    the other lacks."""
+    if isinstance(get_current_ops(), CupyOps) and "pytorch" not in context_pools.get():
+        from cupy import get_default_memory_pool
+
+        set_gpu_allocator("pytorch")
+        get_default_memory_pool().free_all_blocks()
+
+
 class BertShim(PyTorchShim):
     """Runs, steps and saves the torch module of an encoder.
 
@@ -92,6 +103,7 @@ class BertShim(PyTorchShim):
         # Not Thinc's own initialisation: it would move the module to a device at once, which a
         # module without memory cannot do; bfloat16 needs no scaler of gradients.
         Shim.__init__(self, model)
+        share_gpu_memory()
         if mixed_precision not in (True, False, "auto"):
             raise ValueError(
                 f'mixed_precision is {mixed_precision!r}, but it must be true, false or "auto".'
@@ -215,7 +227,8 @@ class BertShim(PyTorchShim):
         # Of averages in the place of the weights nothing can be put back; the next update sees it.
         # A sum takes a tenth of the time that asking each takes. It may be infinite of finite numbers.
         vectors = [tensor.detach() for tensor in results.values()]
-        if self._is_substituted or all(math.isfinite(float(v.sum())) for v in vectors):
+        # One number, so that a device is waited for once.
+        if self._is_substituted or math.isfinite(sum(v.sum() for v in vectors)):
             return
         if all(bool(v.isfinite().all()) for v in vectors):
             return

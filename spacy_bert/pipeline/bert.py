@@ -26,7 +26,12 @@ from ..layers.doc_encoder import (
     shim_of,
 )
 from ..layers.finite import describe
-from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
+from ..layers.listeners import (
+    BertListenerModel,
+    PooledListenerModel,
+    check_device,
+    check_width,
+)
 from ..layers.piece_listener import PieceListenerModel, say_who_is_last
 from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
@@ -283,6 +288,7 @@ class Bert(Streamed, TrainablePipe):
             docs, vectors, backprop, ops=self.model.ops, on_report=self._on_report
         )
         for listener in self.listeners:
+            check_device(listener, self.name, self.model)
             if isinstance(listener, BertListenerModel):
                 listener.receive(self._batch)
             else:

@@ -6,6 +6,7 @@ from typing import Any, List, Optional
 import numpy as np
 from spacy.tokens import Doc, Span
 from thinc.types import Floats1d, Floats2d
+from thinc.util import to_numpy
 
 from ..alignment import Alignment, align
 from ..layers.annotations import clear, encoder_names, tokens_of, values_of
@@ -155,7 +156,8 @@ def similarity(one: Any, other: Any) -> float:
     RAISES: ValueError if one of them has no vector, or they come from different encoders."""
     if _is_empty(one) or _is_empty(other):
         return 0.0
-    a, b = one.vector, other.vector
+    # One of them may be on a GPU, and the other loaded from a file.
+    a, b = to_numpy(one.vector), to_numpy(other.vector)
     if a.shape != b.shape:
         raise ValueError(
             f"Vectors of {a.shape} and {b.shape} cannot be compared: {one.text[:40]!r} and "

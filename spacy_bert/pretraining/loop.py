@@ -22,6 +22,7 @@ from ..encoder.precision import multiplies_bf16
 from ..wordpiece import WordPieceTokenizer
 from .batches import Position, PretrainingStream
 from .config import PretrainConfig, check_length
+from .device import use_device
 from .evaluation import Evaluation, means, score_of
 from .feed import Feed
 from .flops import peak_flops, step_flops
@@ -92,7 +93,7 @@ def pretrain(
     run = Path(output).expanduser()
     changes = check_folder(run, config, resume=resume)
     check_trackers(tensorboard=config.logging.tensorboard, wandb=config.logging.wandb)
-    device = choose_device(config.training.device)
+    device = use_device(config.training.device)
     vocab = config.paths.vocab
     tokenizer = None if vocab is None else WordPieceTokenizer.from_disk(vocab)
     store = TokenStore.open(config.paths.store, tokenizer=tokenizer)
@@ -465,29 +466,6 @@ class Loop:
         if finished:
             return f"Done after {step}, {duration(self.seconds)}: {self.run_folder}"
         return f"{signal}: saved after {step}. Go on with --resume (in Python, resume=True)."
-
-
-def choose_device(name: str) -> torch.device:
-    """name (str): "auto", "cpu", "cuda" or "cuda:1".
-    RETURNS (torch.device): The device.
-    RAISES (ValueError): It is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(
-            f'[training] has device = {name!r}, but torch finds no GPU. Set it to "auto", or '
-            f"install a build of torch for your GPU and its driver."
-        )
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("cuda", 10**6)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"[training] has device = {name!r}, but there are {torch.cuda.device_count()} GPUs, "
-            f"counted from cuda:0."
-        )
-    return device
 
 
 def _finite(value: Any) -> Any:

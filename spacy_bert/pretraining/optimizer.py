@@ -46,7 +46,7 @@ class AdamW(torch.optim.AdamW):
             NaN or infinite where nothing was changed.
         """
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        norm = torch.nn.utils.get_total_norm(gradients)
         if self.grad_clip:
             scale = torch.clamp(self.grad_clip / (norm + 1e-6), max=1.0)
             torch._foreach_mul_(gradients, scale)

@@ -159,8 +159,9 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Dict[str, Te
     for parameter, state in optimizer.state.items():
         tensors.update({f"{key}.{names[parameter]}": value for key, value in state.items()})
     tensors["random.cpu"] = torch.get_rng_state()
-    if next(model.parameters()).is_cuda:
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
     return {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
 
 
@@ -184,8 +185,9 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> 
         state[parameter] = {k: tensors[f"{k}.{name}"].to(parameter.device) for k in keys}
     optimizer.state.update({parameter: values for parameter, values in state.items() if values})
     torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and next(model.parameters()).is_cuda:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    device = next(model.parameters()).device
+    if "random.cuda" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
     return progress
 
 

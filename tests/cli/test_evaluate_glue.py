@@ -4,6 +4,7 @@ import json
 from typing import Any, Dict
 
 import pytest
+import torch
 
 from spacy_bert.cli import glue_cell
 from spacy_bert.evaluation.metrics import score
@@ -134,6 +135,11 @@ def test_config_is_spacys(data: Any, tiny_checkpoint: Any) -> None:
         (["--tasks", "rte", "--seeds", "1", "--training.max_epochs", "5"], ["--epochs"]),
         (["--tasks", "rte", "--seeds", "1", "--training.batcher.size", "5"], ["--batch-size"]),
         (["--tasks", ","], ["No task was named"]),
+        pytest.param(
+            ["--tasks", "rte", "--gpu"],
+            ["GPU"],
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
     ],
 )
 def test_refuses_in_one_message(evaluate: Any, tmp_path: Any, options: Any, expected: Any) -> None:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_bert.encoder import attention
+from spacy_bert.encoder import BertConfig, BertEncoder, attention, pack
 from spacy_bert.encoder.attention import LengthGroup, length_groups, self_attention
 
 
@@ -153,35 +153,95 @@ def test_bfloat16_of_small_groups_is_computed_in_32_bits(n_seqs: int, exact: boo
     assert error < 0.05
 
 
-def varlen_by_the_book(query, key, value, cu_q, cu_k, max_q, max_k, *, window_size=(-1, -1)):
-    """What torch's `varlen_attn`, which needs a GPU, is documented to compute."""
-    assert torch.equal(cu_q, cu_k) and cu_q.dtype == torch.int32
-    lengths = cu_q.diff().tolist()
-    assert max_q == max_k == max(lengths)
-    qkv = torch.stack([query, key, value], 1).reshape(len(query), -1)
-    found = by_the_book(qkv, lengths, query.shape[1], causal=window_size == (-1, 0))
-    return found.view(query.shape)
+def packed_by_the_book(query, key, value, starts, longest, dropout, causal):
+    """What the kernels of GPUs compute, slowly; (R, H, D) -> (R, H, D)."""
+    assert starts.dtype == torch.int32 and longest == starts.diff().max()
+    blocks = []
+    for q, k, v in zip(*(x.split(starts.diff().tolist()) for x in (query, key, value))):
+        scores = torch.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[-1])
+        if causal:
+            scores = scores.masked_fill(torch.ones(scores.shape[1:]).triu(1).bool(), -math.inf)
+        weights = torch.dropout(torch.softmax(scores, -1), dropout, True)
+        blocks.append(torch.einsum("hij,jhd->ihd", weights, v))
+    return torch.cat(blocks)
+
+
+class OtherElements(torch.autograd.Function):
+    """Drops other elements in the backward pass than in the forward pass."""
+
+    @staticmethod
+    def forward(ctx, *arguments):
+        ctx.save_for_backward(*arguments[:4])
+        ctx.rest = arguments[4:]
+        return packed_by_the_book(*arguments)
+
+    @staticmethod
+    def backward(ctx, grad):
+        *qkv, starts = ctx.saved_tensors
+        qkv = [x.detach().requires_grad_() for x in qkv]
+        with torch.enable_grad():
+            again = packed_by_the_book(*qkv, starts, *ctx.rest)
+        return (*torch.autograd.grad(again, qkv, grad), None, None, None, None)
 
 
 def test_kernel_for_mixed_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Catches heads, sequences or a direction that get mixed up on the way to the kernel of GPUs, and a
-    kernel that is wrong being trusted."""
+    """Catches heads, sequences or a direction that get mixed up on the way to the kernel of GPUs."""
     torch.manual_seed(0)
     lengths = [3, 7, 7, 20]
     qkv = torch.randn(sum(lengths), 3 * 8, dtype=torch.float64)
     groups, cu_seqlens = length_groups(lengths), torch.tensor([0, 3, 10, 17, 37]).int()
-    monkeypatch.setattr(attention, "find_varlen", lambda *args: varlen_by_the_book)
+    monkeypatch.setattr(attention, "find_kernel", lambda *args: packed_by_the_book)
     for causal in (False, True):
         arguments = {"heads": 2, "causal": causal}
         found = self_attention(qkv, groups, cu_seqlens=cu_seqlens, **arguments)
         expected = by_the_book(qkv, lengths, 2, causal=causal)
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    here = torch.device("cpu"), torch.float64, 8
-    assert attention._comes_out_right(varlen_by_the_book, *here)
-    assert not attention._comes_out_right(lambda *args, **kwargs: args[2], *here)
+    dropped = self_attention(qkv, groups, heads=2, dropout=0.5, cu_seqlens=cu_seqlens)
+    assert not torch.allclose(dropped, by_the_book(qkv, lengths, 2))
+
+
+def test_encoder_names_the_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches training that computes attention length by length on a GPU, where a kernel has all."""
+    calls = []
+
+    def kernel(*arguments):
+        calls.append(arguments[3].tolist())
+        return packed_by_the_book(*arguments)
+
+    config = BertConfig(vocab_size=20, width=16, depth=2, heads=2, intermediate_width=16)
+    encoder, pieces = BertEncoder(config).eval(), pack([[1, 2], [3, 4, 5]])
+    expected = encoder(pieces)
+    monkeypatch.setattr(attention, "find_kernel", lambda *args: kernel)
+    torch.testing.assert_close(encoder(pieces), expected)
+    for encoder.gradient_checkpointing in (False, True):
+        encoder.train()(pieces).sum().backward()
+    assert calls == [[0, 2, 5]] * 8  # two layers each; recomputed once
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_kernels_are_tried(inference: bool) -> None:
+    """Catches a kernel that is wrong being trusted, and a trial that changes the numbers drawn next."""
+    here = torch.device("cpu"), torch.float32, 8
+    wrong = {
+        "values": lambda q, k, v, *rest: v,
+        "not causal": lambda *args: packed_by_the_book(*args[:6], False),
+        "no dropout": lambda *args: packed_by_the_book(*args[:5], 0.0, args[6]),
+        "not scaled": lambda *args: packed_by_the_book(*args) * (1 - args[5]),
+        "no gradient": lambda *args: packed_by_the_book(*(x.detach() for x in args[:4]), *args[4:]),
+        "other elements": OtherElements.apply,
+        "other call": lambda q, k: q,
+    }
+    state = torch.get_rng_state()
+    with torch.inference_mode(inference):
+        assert attention._comes_out_right(packed_by_the_book, *here)
+        assert not any(attention._comes_out_right(kernel, *here) for kernel in wrong.values())
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_no_kernel_for_mixed_lengths_here() -> None:
-    """Catches a kernel of GPUs being tried on a processor, and in 32 bits, which it does not have."""
-    assert attention.find_varlen(torch.device("cpu"), torch.bfloat16, 32) is None
-    assert attention.find_varlen(torch.device("cuda"), torch.float32, 32) is None
+    """Catches a kernel of GPUs being tried on a processor, and this torch no longer having them."""
+    assert attention.find_kernel(torch.device("cpu"), torch.bfloat16, 32) is None
+    for kernel, n in ((attention._flash, 10), (attention._efficient, 11)):
+        name = f"{kernel.__name__}_attention_forward"
+        names = [a.name for a in getattr(torch.ops.aten, name).default._schema.arguments]
+        assert "dropout_p" in names[:n] and names[3 + (n == 11)].startswith("cu")

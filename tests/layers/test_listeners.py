@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_encoder_that_was_not_updated(make_nlp: Callable, texts: List[str], kind
     nlp = make_nlp(head=kind)
     with pytest.raises(ValueError, match="E203"):
         nlp.update(examples_of(nlp, texts), exclude=["bert"], sgd=AdamW(0.01))
+
+
+def test_head_for_another_device(make_nlp: Callable, texts: List[str]) -> None:
+    """Catches `spacy.require_gpu()` between an encoder and its heads ending in a TypeError out of Thinc."""
+    nlp = make_nlp(head="tokens")
+    (listener,) = nlp.get_pipe("bert").listeners
+    listener.ops = SimpleNamespace(device_type="gpu")
+    with pytest.raises(ValueError, match=r"'bert' was made for the CPU.* the GPU.*require_gpu"):
+        nlp.update(examples_of(nlp, texts), sgd=AdamW(0.01))
 
 
 @pytest.mark.parametrize("kind", OURS)

@@ -1,7 +1,9 @@
 """The torch module inside Thinc: its mode, its bytes, its copies."""
 
 import copy
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, List
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 import spacy_bert
+from spacy_bert.layers import shim as shim_module
 from spacy_bert.layers.doc_encoder import find_part, shim_of
 from spacy_bert.layers.optimizer import AdamW
 from spacy_bert.models.encoder import Bert
@@ -201,6 +204,25 @@ def test_construction_is_free() -> None:
     network = network_of(Bert(**sizes))
     assert all(parameter.is_meta for parameter in network.parameters())
     assert all(buffer.is_meta for buffer in network.buffers())
+
+
+def test_memory_of_a_gpu_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches CuPy and torch each keeping memory that the other lacks, unless a config says otherwise."""
+
+    class OnGpu:
+        pass
+
+    calls: List[str] = []
+    pool = SimpleNamespace(free_all_blocks=lambda: calls.append("freed"))
+    cupy = SimpleNamespace(get_default_memory_pool=lambda: pool)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(shim_module, "CupyOps", OnGpu)
+    monkeypatch.setattr(shim_module, "set_gpu_allocator", calls.append)
+    shim_module.BertShim(torch.nn.Linear(1, 1))
+    assert calls == []  # this is a processor
+    monkeypatch.setattr(shim_module, "get_current_ops", OnGpu)
+    shim_module.BertShim(torch.nn.Linear(1, 1))
+    assert calls == ["pytorch", "freed"]
 
 
 def test_to_device(tiny_nlp: Any) -> None:

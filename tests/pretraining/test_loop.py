@@ -15,8 +15,9 @@ import torch
 from spacy_bert.encoder import load_checkpoint, save_checkpoint
 from spacy_bert.pretraining import loop as loop_module
 from spacy_bert.pretraining import metrics as metrics_module
+from spacy_bert.pretraining.device import use_device
 from spacy_bert.pretraining.interrupt import Interrupt
-from spacy_bert.pretraining.loop import Loop, choose_device, pretrain
+from spacy_bert.pretraining.loop import Loop, pretrain
 from spacy_bert.pretraining.objective import PretrainingModel
 
 from .runs import make_config, make_store, run_here, same_checkpoints
@@ -387,9 +388,9 @@ def test_compiled(store: Path, tmp_path: Path) -> None:
 def test_no_gpu() -> None:
     """Catches torch's own error for a device that is not there."""
     if not torch.cuda.is_available():
-        assert choose_device("auto") == torch.device("cpu")
+        assert use_device("auto") == torch.device("cpu")
         with pytest.raises(ValueError, match="no GPU.*auto"):
-            choose_device("cuda")
+            use_device("cuda")
 
 
 @pytest.mark.parametrize("name, value", [("tensorboard", True), ("wandb", "project")])
