@@ -98,7 +98,8 @@ def split_character(doc: Doc) -> Optional[int]:
         found = ", ".join(f"[{span.start}:{span.end}]" for span in spans)
         raise ValueError(
             f'doc.spans["{SPANS_KEY}"] of the Doc {doc.text[:60]!r} holds {found}, but two spans '
-            f"were expected, the second after the first. Use spacy_bert.make_pair."
+            f"were expected, the second after the first. Use spacy_bert.make_pair; or, if these spans are "
+            f"something else, another name for them."
         )
     return None if 1 in empty else doc[spans[1].start].idx
 

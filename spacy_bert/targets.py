@@ -6,6 +6,7 @@ values there other than 0 and 1, and takes each name for a label of its own.)
 """
 
 import math
+import warnings
 from numbers import Real
 from typing import Optional
 
@@ -16,6 +17,15 @@ ATTRIBUTE = "score"
 # On import, not in a constructor: a pipeline that was unpickled runs none.
 if not Doc.has_extension(ATTRIBUTE):
     Doc.set_extension(ATTRIBUTE, default=None)
+elif tuple(Doc.get_extension(ATTRIBUTE)) != (None, None, None, None):
+    default, method, getter, _ = Doc.get_extension(ATTRIBUTE)
+    kind = "a getter" if getter else "a method" if method else f"the default {default!r}"
+    warnings.warn(
+        f"doc._.{ATTRIBUTE}, where the numbers of texts are (text_regressor), was registered with {kind} "
+        f"before. Predictions would not show, or texts without a number would have one. Register "
+        f"yours under another name.",
+        stacklevel=2,
+    )
 
 
 def set_score(doc: Doc, score: Optional[float]) -> None:

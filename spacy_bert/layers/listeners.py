@@ -13,10 +13,12 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .annotations import pooled_of, tokens_of
+from .annotations import pooled_of, tokens_of, values_of
 from .doc_encoder import check_pooling
 from .finite import check_finite
 from .shared_batch import SharedBatch
+
+TOKEN_VECTORS = "token vectors"
 
 
 class BertListenerModel(Model):
@@ -92,10 +94,24 @@ class BertListenerModel(Model):
         what (str): What it lacks.
         RETURNS (ValueError): The error to raise."""
         name = self.encoder or self.upstream
+        remedy = (
+            f"In prediction, keep '{name}' enabled and before its listeners; in training, update "
+            f"'{name}' or list it in annotating_components."
+        )
+        if what == TOKEN_VECTORS and values_of(doc, name) is not None:
+            remedy = (
+                "It ran, but its vectors are of other tokens, or were cleared: split or merge tokens, and "
+                "clean Docs, behind its listeners."
+            )
+        elif doc.tensor.shape == (len(doc), self.get_dim("nO")):
+            remedy = (
+                "It may be a part of a Doc (span.as_doc(), as entity_linker makes), which carries no results "
+                "along: give that component an encoder of its own (spacy-bert.BertTok2Vec.v1), or "
+                f"spacy.Tok2VecListener.v1 over '{name}', frozen and in annotating_components."
+            )
         return ValueError(
             f"{Errors.E203.format(name=name)} The Doc {doc.text[:60]!r} has no {what} of the "
-            f"encoder '{name}'. In prediction, keep '{name}' enabled and before its listeners; in "
-            f"training, update '{name}' or list it in annotating_components."
+            f"encoder '{name}'. {remedy}"
         )
 
 
@@ -150,7 +166,7 @@ def forward_tokens(
         tokens = tokens_of(doc, model.encoder or "*", width)
         if tokens is None:
             if not model.is_sample(doc):
-                raise model.missing(doc, "token vectors")
+                raise model.missing(doc, TOKEN_VECTORS)
             tokens = model.ops.alloc2f(len(doc), width)
         outputs.append(model.ops.asarray2f(tokens))
     return outputs, partial(no_gradient, docs)

@@ -78,6 +78,11 @@ class Bert(Streamed, TrainablePipe):
                 f"keep of the component '{name}' lists {unknown[0]!r}, but only "
                 f"{', '.join(KEEPABLE)} can be kept."
             )
+        if not model.layers or model.layers[-1].name != "doc-encoder":
+            raise ValueError(
+                f"The model of the component '{name}' is {model.name!r}, which is no shared encoder. Use "
+                f"spacy-bert.Bert.v1; BertTok2Vec and BertPooled belong into the model of a head."
+            )
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -399,10 +404,12 @@ class Bert(Streamed, TrainablePipe):
         component_name (str): The component that it belongs to.
         RETURNS (bool): Whether it was a listener of this encoder."""
         listeners = self.listener_map.get(component_name, [])
-        if listener not in listeners:
+        others = [other for other in listeners if other is not listener]
+        if len(others) == len(listeners):
             return False
-        listeners.remove(listener)
-        if not listeners:
+        # A new list: nlp.replace_listeners is walking over the old one.
+        self.listener_map[component_name] = others
+        if not others:
             del self.listener_map[component_name]
         self._heard.clear()
         self._read_pieces.clear()
@@ -432,7 +439,15 @@ class Bert(Streamed, TrainablePipe):
         width is another."""
         if listener.upstream_name == "*":
             return self._owns_tensor and listener.maybe_get_dim("nO") in (None, self.width)
-        return listener.upstream_name == self.name
+        if listener.upstream_name != self.name:
+            return False
+        if not self._owns_tensor:
+            raise ValueError(
+                f"A spacy.Tok2VecListener.v1 has upstream = '{self.name}'. In prediction it reads "
+                f"doc.tensor, which '{self.name}' does not set, or which another encoder behind it sets. "
+                f"Use spacy-bert.BertListener.v1, which finds the vectors of its own encoder."
+            )
+        return True
 
     def _set_poolings(self) -> None:
         """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A

@@ -1,7 +1,7 @@
 """Between Docs and the tags of their entities: gold tags, where entities may be, and writing them down."""
 
 import warnings
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
@@ -128,7 +128,9 @@ def write_entities(
     starts, ends, numbers = (values.tolist() for values in found.entities)
     spans = [Span(doc, a, b, label=labels[n]) for a, b, n in zip(starts, ends, numbers)]
     iob, types = doc.to_array([ENT_IOB, ENT_TYPE]).reshape(-1, 2).T
-    earlier = list(doc.ents) if (iob == BEGIN).any() else []
+    ours = {_key(span) for span in spans}
+    # Without those that are found again, where a prediction is written a second time.
+    earlier = [e for e in doc.ents if _key(e) not in ours] if (iob == BEGIN).any() else []
     blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == BEGIN) & (types == 0)).tolist()]
     doc.set_ents([*earlier, *spans], blocked=blocked)
     if spans_key is None or found.scores is None:
@@ -137,9 +139,14 @@ def write_entities(
     if earlier and spans_key in doc.spans:
         # A Doc that comes a second time keeps the scores of the entities that it kept.
         old = doc.spans[spans_key]
-        kept = set(earlier)
-        scored += [pair for pair in zip(old, old.attrs.get("scores", ())) if pair[0] in kept]
+        kept = {_key(span) for span in earlier}
+        scored += [pair for pair in zip(old, old.attrs.get("scores", ())) if _key(pair[0]) in kept]
         scored.sort(key=lambda pair: pair[0].start)
     group = SpanGroup(doc, name=spans_key, spans=[span for span, _ in scored])
     group.attrs["scores"] = np.array([score for _, score in scored], dtype="f")
     doc.spans[spans_key] = group
+
+
+def _key(span: Span) -> Tuple[int, int, int]:
+    """What makes it the same entity: it may have been linked to a knowledge base since."""
+    return span.start, span.end, span.label

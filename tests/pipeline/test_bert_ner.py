@@ -499,3 +499,39 @@ def test_merged_entities(ner_nlp):
     for doc in docs:
         again = Doc(ner_nlp.vocab).from_bytes(doc.to_bytes(exclude=["user_hooks"]))
         assert ents(again) == ents(doc)
+
+
+def test_scores_of_linked_entities(ner_nlp):
+    """Catches scores that are lost in a second pass because the entities were linked meanwhile."""
+    doc = next(doc for doc in ner_nlp.pipe(TEXTS) if doc.ents)
+    scores = list(doc.spans["bert_ner"].attrs["scores"])
+    for token in doc:
+        if token.ent_type:
+            token.ent_kb_id_ = "Q1"
+    ner_nlp(doc)
+    assert list(doc.spans["bert_ner"].attrs["scores"]) == scores
+    assert all(ent.kb_id_ == "Q1" for ent in doc.ents)
+
+
+def test_written_twice(ner_nlp):
+    """Catches entities that collide with themselves."""
+    doc = next(doc for doc in ner_nlp.pipe(TEXTS) if doc.ents)
+    before, scores = ents(doc), list(doc.spans["bert_ner"].attrs["scores"])
+    pipe, fresh = ner_nlp.get_pipe("bert_ner"), ner_nlp.get_pipe("bert")(ner_nlp.make_doc(doc.text))
+    predicted = pipe.predict([fresh])
+    for _ in range(2):
+        pipe.set_annotations([fresh], predicted)
+        assert ents(fresh) == before
+        assert list(fresh.spans["bert_ner"].attrs["scores"]) == scores
+
+
+def test_split_and_partial_docs_are_told_apart(ner_nlp):
+    """Catches the advice to enable an encoder that did run."""
+    bert, pipe = ner_nlp.get_pipe("bert"), ner_nlp.get_pipe("bert_ner")
+    doc = bert(ner_nlp.make_doc("Alice lives in Paris."))
+    with pytest.raises(ValueError, match=r"part of a Doc.*as_doc"):
+        pipe(doc[1:3].as_doc())
+    with doc.retokenize() as retokenizer:
+        retokenizer.split(doc[0], ["Al", "ice"], heads=[doc[1], doc[1]])
+    with pytest.raises(ValueError, match=r"of other tokens.*split or merge"):
+        pipe(doc)

@@ -4,6 +4,7 @@ import pytest
 import spacy
 
 from spacy_bert import from_checkpoint
+from spacy_bert.layers.listeners import token_listener
 
 from .heads import (
     assert_same,
@@ -208,3 +209,12 @@ def test_two_pipelines_in_one_process(tiny_checkpoint, make_checkpoint):
     perturb(two)
     assert (one(TEXTS[0]).tensor == expected[0]).all()
     assert not (two(TEXTS[0]).tensor == expected[1]).any()
+
+
+def test_two_listeners_of_one_head_are_removed(tiny_nlp):
+    """Catches the second of two being passed over: nlp.replace_listeners walks over the list that this shortens."""
+    bert = tiny_nlp.get_pipe("bert")
+    for _ in range(2):
+        bert.add_listener(token_listener(upstream="bert", width=32, grad_factor=1.0), "head")
+    assert all([bert.remove_listener(each, "head") for each in bert.listener_map["head"]])
+    assert bert.listeners == [] and "head" not in bert.listener_map

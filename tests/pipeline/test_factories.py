@@ -303,3 +303,10 @@ def test_from_checkpoint_fits_the_window_to_the_positions(tiny_checkpoint):
     model = nlp.get_pipe_config("bert")["model"]
     assert (model["window"], model["stride"]) == (64, 56)
     assert nlp("Alice " * 100).tensor.shape == (100, 32)
+
+
+def test_model_of_a_head_is_no_encoder(sizes):
+    """Catches a model that constructs, and ends in an AttributeError at the first text."""
+    model = {**sizes, "@architectures": "spacy-bert.BertTok2Vec.v1"}
+    with pytest.raises(ValueError, match=r"no shared encoder.*spacy-bert\.Bert\.v1"):
+        spacy.blank("en").add_pipe("bert", config={"model": model})

@@ -223,3 +223,22 @@ def test_no_weights_no_file(tiny_nlp, tmp_path):
     tiny_nlp.to_disk(tmp_path)
     load_model_from_config(tiny_nlp.config).to_disk(tmp_path)
     assert not (tmp_path / "bert" / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize("factory", ["bert", "textcat"])
+def test_windows_of_the_config_that_loads(tiny_nlp, make_examples, tmp_path, factory):
+    """Catches a window, or a batch, that is asked for where a pipeline is loaded, and that the one saved
+    with the weights takes the place of, in a shared encoder and in one of a head's own."""
+    nlp, section = tiny_nlp, "components.bert.model"
+    if factory == "textcat":
+        nlp.add_pipe("textcat", config=textcat(pooled_listener(32, "cls")))
+        nlp.initialize(lambda: make_examples(nlp))
+        nlp.replace_listeners("bert", "textcat", ["model.tok2vec"])
+        section = "components.textcat.model.tok2vec"
+    nlp.to_disk(tmp_path)
+    asked = {"window": 16, "stride": 8, "batch_pieces": 77}
+    changed = spacy.load(tmp_path, config={f"{section}.{key}": n for key, n in asked.items()})
+    layer = find_part(changed.get_pipe(factory).model, "doc-windows")
+    assert {key: layer.attrs[key] for key in asked} == asked
+    same = find_part(spacy.load(tmp_path).get_pipe(factory).model, "doc-windows")
+    assert same.attrs["window"] == 32 and copy.deepcopy(same).attrs["window"] == 32

@@ -1,5 +1,6 @@
 """`text_regressor`: a number a text, on shared and own encoders."""
 
+import importlib
 import math
 import pickle
 import subprocess
@@ -14,7 +15,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from thinc.api import fix_random_seed, get_current_ops
 
-from spacy_bert import make_pair
+from spacy_bert import make_pair, targets
 from spacy_bert.layers.doc_encoder import shim_of
 from spacy_bert.layers.optimizer import AdamW
 from spacy_bert.pipeline.correlation import pearson, ranks, spearman
@@ -336,3 +337,15 @@ def test_spoilt_weights(nlp: Any) -> None:
     nlp.get_pipe("text_regressor").model.get_ref("output_layer").get_param("b")[:] = float("nan")
     with pytest.raises(FloatingPointError, match="numbers of the component 'text_regressor'"):
         nlp("Alice")
+
+
+@pytest.mark.parametrize("settings", [{"getter": lambda doc: 42.0}, {"default": 0.0}])
+def test_attribute_of_somebody_else(settings: Any) -> None:
+    """Catches numbers of texts that are somebody else's, without a word."""
+    try:
+        Doc.set_extension("score", force=True, **settings)
+        with pytest.warns(UserWarning, match=r"doc\._\.score.*another name"):
+            importlib.reload(targets)
+    finally:
+        Doc.set_extension("score", force=True, default=None)
+        importlib.reload(targets)

@@ -162,3 +162,15 @@ def test_docs_on_their_way(two):
     data = DocBin(docs=[doc], store_user_data=True).to_bytes()
     (back,) = DocBin().from_bytes(data).get_docs(two.vocab)
     np.testing.assert_array_equal(back._.bert["wide"].tokens, doc._.bert["wide"].tokens)
+
+
+@pytest.mark.parametrize("upstream", ["wide", "bert"])
+def test_stock_listener_of_an_encoder_without_the_tensor(two, upstream):
+    """Catches spaCy's own listener learning from one encoder's vectors and predicting from zeros, or
+    from those of another."""
+    stock = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32, "upstream": upstream}
+    if upstream == "bert":
+        two.add_pipe("tagger", config=tagger(stock))  # it owns the tensor
+        return
+    with pytest.raises(ValueError, match=r"upstream = 'wide'.*doc\.tensor.*BertListener"):
+        two.add_pipe("tagger", config=tagger({**stock, "width": 48}))

@@ -1,0 +1,23 @@
+"""A number in a Thinc model that its config says.
+
+Thinc saves the attributes of a model and, when it is loaded, puts what was saved in the place of what the
+config says by then: `spacy.load(path, config={"components.bert.model.window": 128})` would change nothing.
+"""
+
+from thinc.model import Model, deserialize_attr, serialize_attr
+
+
+class ConfigAttr(int):
+    """A whole number that is not saved."""
+
+
+@serialize_attr.register(ConfigAttr)
+def serialize_nothing(_: ConfigAttr, value: ConfigAttr, name: str, model: Model) -> bytes:
+    """RETURNS (bytes): Nothing."""
+    return b""
+
+
+@deserialize_attr.register(ConfigAttr)
+def keep_configured(configured: ConfigAttr, value: bytes, name: str, model: Model) -> ConfigAttr:
+    """RETURNS (ConfigAttr): What the config said, whatever was saved."""
+    return configured
