@@ -103,7 +103,7 @@ class BertListenerModel(Model):
                 "It ran, but its vectors are of other tokens, or were cleared: split or merge tokens, and "
                 "clean Docs, behind its listeners."
             )
-        elif doc.tensor.shape == (len(doc), self.get_dim("nO")):
+        elif getattr(doc.tensor, "shape", None) == (len(doc), self.get_dim("nO")):
             remedy = (
                 "It may be a part of a Doc (span.as_doc(), as entity_linker makes), which carries no results "
                 "along: give that component an encoder of its own (spacy-bert.BertTok2Vec.v1), or "
