@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import typer
 
@@ -24,8 +24,8 @@ def evaluate_qa(
     data: Path = typer.Argument(
         ..., metavar="DATA", help="Questions in the format of SQuAD 1.1 or 2.0, .json or .json.gz."
     ),
-    output: Path = typer.Option(
-        ..., "--output", "-o", help="Where to write the predictions: JSON, id -> text."
+    output: Optional[Path] = typer.Option(
+        None, "--output", "-o", help="Where to write the predictions: JSON, id -> text."
     ),
     tune: bool = typer.Option(
         False,
@@ -47,8 +47,8 @@ def evaluate_qa(
 
     Questions of a file without "answers" are answered, and not scored.
     """
-    odds_file = output.with_name(f"{output.stem}.null_odds.json")
-    for path in (output, odds_file):
+    files = [] if output is None else [output, output.with_name(f"{output.stem}.null_odds.json")]
+    for path in files:
         check_output(path, force=force)
 
     if gpu:
@@ -67,6 +67,11 @@ def evaluate_qa(
             f'{data}: {len(bare)} of {len(questions)} questions have no list "answers", {bare[0].id!r} '
             f"first. Annotate all of them, to have them scored, or none, to have them answered only."
         )
+    if bare and not files:
+        raise ValueError(
+            f'The questions of {data} have no "answers" to score by, and no --output was given to write '
+            f"predictions to. Give one of them."
+        )
     # The rules are those of the file, whatever is asked of it.
     is_v2 = not all(question.answers for question in questions)
     questions = questions[:limit] if limit else questions
@@ -78,26 +83,30 @@ def evaluate_qa(
         )
     texts, odds = answer(nlp, questions, batch_size=batch_size)
     if not is_v2:
-        write_json(output, texts)
-        show(evaluate_v1(gold, texts), f"Scores by the rules of SQuAD 1.1. Wrote {output}.")
+        wrote = write_all(files[:1], [texts])
+        show(evaluate_v1(gold, texts), f"Scores by the rules of SQuAD 1.1.{wrote}")
         return
     threshold = tuned_threshold(gold, texts, odds) if tune else pipe.null_threshold
     given = {
         name: text if threshold is None or odds[name] <= threshold else ""
         for name, text in texts.items()
     }
-    write_json(output, given)
-    write_json(odds_file, odds)
+    wrote = write_all(files, [given, odds])
     if bare:
-        typer.echo(f"Wrote {output} and {odds_file}. {data} has no answers to score by.")
+        typer.echo(f"{wrote.strip()} {data} has no answers to score by.")
         return
     scores = evaluate_v2(gold, given)
     best = evaluate_v2(gold, texts, null_odds=odds)
     scores.update({key: value for key, value in best.items() if key.startswith("best_")})
-    done = f"Scores by the rules of SQuAD 2.0, null_threshold {threshold}. Wrote {output} and {odds_file}."
+    done = f"Scores by the rules of SQuAD 2.0, null_threshold {threshold}.{wrote}"
     if tune:
         save_threshold(nlp, pipe, pipeline, threshold)
         done += f" Set null_threshold in {pipeline}."
+        if threshold < min(odds.values()):
+            done += (
+                " With it no question is answered, which scores best here (for the official script, of which "
+                "best_f1_thresh is, 0 stands for that): train longer, or on more questions."
+            )
     show(scores, done)
 
 
@@ -166,10 +175,13 @@ def save_threshold(nlp: "Language", pipe: Any, folder: Path, threshold: float) -
     write(folder / pipe.name / "cfg", json.dumps(cfg, indent=2))
 
 
-def write_json(path: Path, values: Dict[str, Any]) -> None:
-    """path (Path): The file, written at once.
-    values (Dict[str, Any]): What it is to hold."""
-    write(path, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
+def write_all(files: List[Path], contents: List[Dict[str, Any]]) -> str:
+    """files (List[Path]): JSON files, each written at once; none, if none are wanted.
+    contents (List[Dict[str, Any]]): What they are to hold.
+    RETURNS (str): What to say of it, behind something else."""
+    for path, values in zip(files, contents):
+        write(path, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
+    return f" Wrote {' and '.join(map(str, files))}." if files else ""
 
 
 def show(scores: Dict[str, float], done: str) -> None:

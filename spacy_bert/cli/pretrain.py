@@ -45,14 +45,12 @@ def pretrain(
             f"There is no file {config} (looked from {Path.cwd()}). Copy configs/pretrain.cfg, or "
             f"check the path."
         )
+    # A mistake may be in either.
+    source = " ".join([str(config), *(["with", *context.args] if overrides else [])])
     try:
-        sections = Config().from_disk(config, overrides=overrides)
+        settings = PretrainConfig.from_dict(Config().from_disk(config, overrides=overrides))
     except ValueError as error:
-        raise ValueError(f"{config}: {str(error).strip()}") from None
-    try:
-        settings = PretrainConfig.from_dict(sections)
-    except ValueError as error:
-        raise ValueError(f"{config}: {error}") from None
+        raise ValueError(f"{source}: {str(error).strip()}") from None
     try:
         result = run(settings, output, resume=resume)
     except FloatingPointError as error:

@@ -6,6 +6,7 @@ resume needs no other library for it.
 """
 
 import configparser
+import difflib
 import json
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -374,8 +375,10 @@ def _from_dict(cls: Type[Section], data: Mapping[str, Any], where: str) -> Secti
     hints = typing.get_type_hints(cls)
     for key in data:
         if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1)
+            hint = f"Did you mean {close[0]}? " if close else ""
             raise ValueError(
-                f"Unknown {_named(where, key)}. Known there: {', '.join(hints)}. Check the spelling."
+                f"Unknown {_named(where, key)}. {hint}Known there: {', '.join(hints)}."
             )
     values: Dict[str, Any] = {}
     for name, value in data.items():

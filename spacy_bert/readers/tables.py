@@ -216,7 +216,7 @@ class Table:
             n_times = "twice or more" if column in names else "not"
             raise ValueError(
                 f"Column {column!r} is {n_times} in the header of {self.path}, which is {found}. Name "
-                f"a column of it, or its number from 0; without a header, set header = false."
+                f"a column of it, or its number from 0; without a header, set header = false (--no-header)."
             )
         return names.index(column)
 

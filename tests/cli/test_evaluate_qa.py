@@ -158,3 +158,32 @@ def test_no_gpu(run, trained, data, tmp_path):
     """Catches a GPU that is asked for and, where there is none, silently not used."""
     result = run("evaluate-qa", trained, data, "-o", tmp_path / "out.json", "--gpu")
     assert result.exit_code == 1 and "GPU" in result.stderr
+
+
+def test_without_output(run, trained, data, tmp_path, monkeypatch):
+    """Catches a file that has to be written for scores alone, and a run that would say nothing at all."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = run("evaluate-qa", trained, data)
+    assert result.exit_code == 0, result.output
+    assert "best_f1" in result.stdout and "Wrote" not in result.stdout
+    content = json.loads(data.read_text())
+    for article in content["data"]:
+        for paragraph in article["paragraphs"]:
+            for entry in paragraph["qas"]:
+                del entry["answers"]
+    data.write_text(json.dumps(content))
+    result = run("evaluate-qa", trained, data)
+    assert result.exit_code == 1 and "--output" in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_tuned_to_silence(run, trained, tmp_path):
+    """Catches a pipeline that is set to answer nothing, beside a best threshold of 0 that would answer."""
+    spacy.load(trained).to_disk(tmp_path / "pipeline")
+    path = tmp_path / "none.json"
+    path.write_text(json.dumps(squad_of([(q, c, None) for q, c, _ in questions()])))
+    result = run("evaluate-qa", tmp_path / "pipeline", path, "--tune")
+    assert result.exit_code == 0, result.output
+    assert "no question is answered" in result.stdout
+    assert "no question is answered" not in run("evaluate-qa", trained, path).stdout

@@ -202,6 +202,7 @@ def _undecodable(
     line = n_lines + 1 + content.count(b"\n", 0, error.start)
     return ValueError(
         f"{path}, line {line}: found byte {content[error.start]:#04x} at byte {at}, which is not "
-        f"{encoding} ({error.reason}). Expected {encoding}: give the encoding of the file, convert "
-        f"it (iconv -t utf-8), or set errors to 'replace' to read on without such bytes."
+        f"{encoding} ({error.reason}). Expected {encoding}: give the reader the encoding of the file "
+        f"(--reader TextFiles:encoding=latin-1), convert it (iconv -t utf-8), or set errors to 'replace' to "
+        f"read on without such bytes."
     )
