@@ -59,7 +59,8 @@ def convert_pairs(
     from ..readers.pairs import PairsCorpus, save_pairs
     from ..readers.tables import Table
 
-    is_named = header or Table(source, format=format_).format == "jsonl"
+    is_jsonl = Table(source, format=format_).format == "jsonl"
+    is_named = header or is_jsonl
     columns: Dict[str, Optional[Union[int, str]]] = {
         name: _column(value, is_named)
         for name, value in (("text_b", text_b), ("label", label), ("score", score), ("id", id_))
@@ -81,11 +82,13 @@ def convert_pairs(
         "segments", config={"separator": separator.replace(r"\n", "\n").replace(r"\t", "\t")}
     )
     n_texts = save_pairs(corpus, nlp, output)
-    bare = " They are not annotated: no column was named with --label or --score."
-    typer.echo(
-        f"Wrote {n_texts:,} {'pairs' if text_b is not None else 'texts'} to {output}."
-        f"{bare if label is None and score is None else ''}"
-    )
+    done = f"Wrote {n_texts:,} {'pairs' if text_b is not None else 'texts'} to {output}."
+    if label is None and score is None:
+        done += " They are not annotated: no column was named with --label or --score."
+    if header and not is_jsonl and any(map(str.isdecimal, filter(None, (text_a, text_b, label)))):
+        # Whoever gives numbers may have no names to give.
+        done += " The first row was taken for the names of the columns; --no-header reads it, too."
+    typer.echo(done)
 
 
 def _column(value: Optional[str], is_name: bool) -> Optional[Union[int, str]]:

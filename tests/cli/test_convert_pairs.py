@@ -105,3 +105,14 @@ def test_json_lines_by_the_ending(run: Any, tmp_path: Any) -> None:
     options = ["--no-header", "--text-a", "text", "--label", "y"]
     result = run("convert-pairs", tmp_path / "a.jsonl", tmp_path / "a.spacy", *options)
     assert result.exit_code == 0, result.output
+
+
+def test_first_row_that_was_taken_for_names(run: Any, tmp_path: Any) -> None:
+    """Catches a file without header that loses its first row without a word."""
+    path = tmp_path / "cola.tsv"
+    path.write_text("x\t1\tAlice lives\nx\t0\tlives Alice\n")
+    columns = ["--text-a", "2", "--label", "1"]
+    result = run("convert-pairs", path, tmp_path / "a.spacy", *columns)
+    assert "Wrote 1 texts" in result.output and "--no-header" in result.output
+    result = run("convert-pairs", path, tmp_path / "b.spacy", *columns, "--no-header")
+    assert "Wrote 2 texts" in result.output and "--no-header" not in result.output
