@@ -4,8 +4,9 @@ Rows take several times the memory of token vectors where windows overlap. So th
 them on a Doc only for such a listener, and the head takes them off when it has read them.
 """
 
+import weakref
 from functools import partial
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, Sequence, Tuple
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -75,11 +76,39 @@ def release_rows(model: Model, docs: Sequence[Doc]) -> None:
                 drop_values(doc, node.encoder or "*", (ROWS, "windows"))
 
 
-def say_who_is_last(listeners: Sequence[Any], *, keep: bool) -> None:
-    """Tell piece listeners whether they may take rows off. In place.
+class PieceReaders:
+    """The piece listeners of an encoder, as long as somebody holds them: spaCy tells nobody that a component
+    was removed. Those of components that are disabled while the pipeline is linked, as frozen ones are
+    while others are initialised, stay: they read what they read before.
 
-    listeners (Sequence[Any]): All piece listeners of one encoder, in the order of the pipeline.
-    keep (bool): Whether rows are to stay on Docs in any case.
+    listeners (Iterable[PieceListenerModel]): Some of them.
     """
-    for listener in listeners:
-        listener.is_last = listener is listeners[-1] and not keep
+
+    def __init__(self, listeners: Iterable[PieceListenerModel] = ()) -> None:
+        self._references = [weakref.ref(listener) for listener in listeners]
+
+    def __iter__(self) -> Iterator[PieceListenerModel]:
+        found = (reference() for reference in self._references)
+        return (listener for listener in found if listener is not None)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return PieceReaders, (list(self),)
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """RETURNS (bool): Whether all that were linked are still there."""
+        return all(reference() is not None for reference in self._references)
+
+    def link(self, linked: Sequence[PieceListenerModel], *, keep: bool) -> None:
+        """Learn which there are, and tell them whether they may take rows off. In place.
+
+        linked (Sequence[PieceListenerModel]): Those of enabled components, in the order of the pipeline.
+        keep (bool): Whether rows are to stay on Docs in any case.
+        """
+        known = list({id(listener): listener for listener in (*self, *linked)}.values())
+        # Where those that are disabled stand among the others shows when all are linked again.
+        is_whole = len(known) == len(linked)
+        in_order = linked if is_whole else known
+        for listener in in_order:
+            listener.is_last = listener is in_order[-1] and is_whole and not keep
+        self._references = [weakref.ref(listener) for listener in in_order]

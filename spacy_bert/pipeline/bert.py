@@ -1,12 +1,10 @@
 """The `bert` component: runs the shared encoder, annotates Docs, and leads its training."""
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, cast
 
-import numpy as np
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.pipeline.tok2vec import Tok2VecListener
@@ -32,13 +30,14 @@ from ..layers.listeners import (
     check_device,
     check_width,
 )
-from ..layers.piece_listener import PieceListenerModel, say_who_is_last
+from ..layers.piece_listener import PieceListenerModel, PieceReaders
 from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
 from ..layers.shim import read_weights, weights_apart
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..layers.weights import load_weights, randomize_weights
 from ..wordpiece import WordPieceTokenizer
+from .bare_tokens import bare_tokens, warn_of
 from .doc_view import install_similarity
 from .segments import check_place_of_segments
 from .streaming import Streamed
@@ -95,7 +94,7 @@ class Bert(Streamed, TrainablePipe):
         self._losses: Dict[str, float] = {}
         self._latest = "no batch"
         self._heard: Set[str] = set()
-        self._read_pieces: Dict[int, PieceListenerModel] = {}
+        self._readers = PieceReaders()
         # Tokens that got zeros because they have no pieces; whitespace, which has none, aside.
         self.n_bare_tokens = 0
         self.inference = inference
@@ -199,11 +198,17 @@ class Bert(Streamed, TrainablePipe):
         """
         docs = list(docs)
         self._check_loaded()
+        if not self._readers.is_up_to_date:
+            self._set_poolings()
         # While it is annotating the batch of an update, that batch is not over.
         if self._batch is not None and not self._batch.covers(docs):
             self._settle()
         vectors = self.model.predict(docs)
-        self._warn_of_bare_tokens(docs, vectors)
+        bare = bare_tokens(docs, [pieces.alignment for pieces in vectors.pieces])
+        if bare and not self.n_bare_tokens:
+            # One warning, not one a Doc or batch: in some corpora every text has such a token.
+            warn_of(bare, sum(map(len, docs)))
+        self.n_bare_tokens += len(bare)
         return vectors
 
     def set_annotations(self, docs: Sequence[Doc], vectors: DocVectors) -> None:
@@ -236,26 +241,6 @@ class Bert(Streamed, TrainablePipe):
             )
             if self.set_tensor:
                 install_similarity(doc)
-
-    def _warn_of_bare_tokens(self, docs: Sequence[Doc], vectors: DocVectors) -> None:
-        bare = [
-            doc[i]
-            for doc, pieces in zip(docs, vectors.pieces, strict=True)
-            for i in np.flatnonzero(pieces.alignment.counts == 0).tolist()
-            if not doc[i].is_space
-        ]
-        warned, self.n_bare_tokens = self.n_bare_tokens > 0, self.n_bare_tokens + len(bare)
-        if bare and not warned:
-            # One warning, not one a Doc or batch: in some corpora every text has such a token.
-            first, n_tokens = bare[0], sum(map(len, docs))
-            warnings.warn(
-                f"Zero vectors for {len(bare)} of {n_tokens} tokens: they have no pieces. The first "
-                f"is {ascii(first.text)} in the Doc {first.doc.text[:40]!r}. BERT's tokenisation drops "
-                f"control, formatting and private-use characters, and an uncased one combining "
-                f"marks; clean the texts if they matter. (Further ones are only counted, in the "
-                f"component's n_bare_tokens.)",
-                stacklevel=2,
-            )
 
     # Training
 
@@ -412,7 +397,7 @@ class Bert(Streamed, TrainablePipe):
         if not others:
             del self.listener_map[component_name]
         self._heard.clear()
-        self._read_pieces.clear()
+        self._readers = PieceReaders()
         self._set_poolings()
         return True
 
@@ -451,18 +436,13 @@ class Bert(Streamed, TrainablePipe):
 
     def _set_poolings(self) -> None:
         """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A
-        component that is disabled while the pipeline is linked, as frozen ones are while others are
-        initialised, is not among the listeners then, but still reads what it read before."""
+        component that is disabled while the pipeline is linked is not among the listeners then, but
+        still reads what it read before."""
         self._heard |= {x.pooling for x in self.listeners if isinstance(x, PooledListenerModel)}
-        linked = {x.id: x for x in self.listeners if isinstance(x, PieceListenerModel)}
-        known = self._read_pieces | linked
-        # Where those that are disabled stand among the others shows when all are linked again.
-        is_whole = len(known) == len(linked)
-        self._read_pieces = linked if is_whole else known
-        in_order = list(self._read_pieces.values())
-        say_who_is_last(in_order, keep=ROWS in self.keep or not is_whole)
+        linked = [x for x in self.listeners if isinstance(x, PieceListenerModel)]
+        self._readers.link(linked, keep=ROWS in self.keep)
         wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens", ROWS}
-        rows = [ROWS] if self._read_pieces or ROWS in self.keep else []
+        rows = [ROWS] if [*self._readers] or ROWS in self.keep else []
         find_part(self.model, "doc-encoder").attrs["poolings"] = [
             *sorted(map(check_pooling, wanted)),
             *rows,

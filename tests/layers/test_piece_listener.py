@@ -1,5 +1,7 @@
 """Heads that read the rows of windows: in training, in prediction, with an encoder of their own."""
 
+import copy
+import gc
 from typing import Any, Callable, List
 
 import numpy as np
@@ -238,6 +240,23 @@ def test_rows_while_heads_are_disabled(make_nlp: Callable) -> None:
         release_rows(nlp.get_pipe(name).model, [doc])
     assert "rows" in values_of(doc, "bert")
     nlp.get_pipe("two").model.predict([doc])
+
+
+def test_rows_of_heads_that_were_removed(make_nlp: Callable) -> None:
+    """Catches rows that stay on every Doc because who took them off is gone, and those that are made
+    for nobody."""
+    nlp = make_nlp(one=LISTENER, two=LISTENER)
+    nlp.remove_pipe("two")
+    gc.collect()
+    doc = nlp(TEXTS[0])
+    assert "rows" in values_of(doc, "bert")
+    release_rows(nlp.get_pipe("one").model, [doc])
+    assert "rows" not in values_of(doc, "bert")
+    copied = copy.deepcopy(nlp)
+    nlp.remove_pipe("one")
+    gc.collect()
+    assert "rows" not in values_of(nlp(TEXTS[0]), "bert")
+    assert "rows" in values_of(copied(TEXTS[0]), "bert")
 
 
 def test_rows_on_request(make_nlp: Callable, tiny_checkpoint: Any) -> None:
