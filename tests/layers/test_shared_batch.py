@@ -58,6 +58,7 @@ def test_gradient(
     assert_close(found, gradients_of(nlp), 1e-3)
 
 
+@pytest.mark.fp32
 def test_loss(make_nlp: Callable, texts: List[str]) -> None:
     """An encoder without a number in spaCy's table of losses, or with that of one listener only."""
     nlp = make_nlp(one="tokens", two="tokens")
