@@ -234,7 +234,7 @@ def make_table(folder: Path) -> str:
             lines.append(
                 f"| {name} | {row['split']}, {row['n']:,} | {row['metric']} | {len(row['ours'])} "
                 f"| {spread(row['theirs'])} | `{row['pipe']}` | {spread(row['ours'])} "
-                f"| {100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}) "
+                f"| {100 * row['difference']:+.1f} ({100 * row['low']:+.2f} to {100 * row['high']:+.2f}) "
                 f"| {'yes' if row['passed'] else 'no'} "
                 f"| {' | '.join(times)} |"
             )

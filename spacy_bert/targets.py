@@ -17,7 +17,7 @@ ATTRIBUTE = "score"
 # On import, not in a constructor: a pipeline that was unpickled runs none.
 if not Doc.has_extension(ATTRIBUTE):
     Doc.set_extension(ATTRIBUTE, default=None)
-elif tuple(Doc.get_extension(ATTRIBUTE)) != (None, None, None, None):
+elif any(part is not None for part in Doc.get_extension(ATTRIBUTE)):
     default, method, getter, _ = Doc.get_extension(ATTRIBUTE)
     kind = "a getter" if getter else "a method" if method else f"the default {default!r}"
     warnings.warn(

@@ -85,7 +85,11 @@ def convert_pairs(
     done = f"Wrote {n_texts:,} {'pairs' if text_b is not None else 'texts'} to {output}."
     if label is None and score is None:
         done += " They are not annotated: no column was named with --label or --score."
-    if header and not is_jsonl and any(map(str.isdecimal, filter(None, (text_a, text_b, label)))):
+    if (
+        header
+        and not is_jsonl
+        and any(map(str.isdecimal, filter(None, (text_a, text_b, label, score, id_))))
+    ):
         # Whoever gives numbers may have no names to give.
         done += " The first row was taken for the names of the columns; --no-header reads it, too."
     typer.echo(done)

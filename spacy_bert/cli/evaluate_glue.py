@@ -55,7 +55,7 @@ def evaluate_glue(
     if gpu:
         import spacy
 
-        # spaCy's own training takes it for done.
+        # spaCy's training function expects the GPU to be chosen already.
         spacy.require_gpu()
 
     from spacy.cli._util import parse_config_overrides

@@ -45,7 +45,7 @@ def pretrain(
             f"There is no file {config} (looked from {Path.cwd()}). Copy configs/pretrain.cfg, or "
             f"check the path."
         )
-    # A mistake may be in either.
+    # The mistake may be in the file or in an override.
     source = " ".join([str(config), *(["with", *context.args] if overrides else [])])
     try:
         settings = PretrainConfig.from_dict(Config().from_disk(config, overrides=overrides))

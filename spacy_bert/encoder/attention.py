@@ -3,6 +3,7 @@
 Legend: R rows of the batch, N sequences of one length, L that length, H heads, D width of a head.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import groupby
 from typing import Callable, List, NamedTuple, Optional, Sequence
@@ -155,8 +156,16 @@ def find_kernel(device: torch.device, dtype: torch.dtype, width: int) -> Optiona
     if device.type != "cuda":
         return None
     kernels = [_efficient] if dtype == torch.float32 else [_flash, _efficient]
-    right = (kernel for kernel in kernels if _comes_out_right(kernel, device, dtype, width))
+    right = (kernel for kernel in kernels if _is_right(kernel, device, dtype, width))
     return next(right, None)
+
+
+def _is_right(kernel: Kernel, device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Whether a kernel comes out right in a trial."""
+    # It may be asked for in the middle of a prediction, under autocast, or within a checkpointed layer,
+    # which counts the tensors that are saved. All of that is the thread's own: in another one there is none.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_comes_out_right, kernel, device, dtype, width).result()
 
 
 def _comes_out_right(kernel: Kernel, device: torch.device, dtype: torch.dtype, width: int) -> bool:
@@ -166,17 +175,11 @@ def _comes_out_right(kernel: Kernel, device: torch.device, dtype: torch.dtype, w
     groups = length_groups(lengths)
     starts = torch.tensor([*(group.start for group in groups), sum(lengths)], dtype=torch.int32)
     starts = starts.to(device)
-    devices = [device] if device.type == "cuda" else []
-    # It may be asked for in the middle of a prediction or a step, and leaves no trace there.
-    with (
-        torch.random.fork_rng(devices),
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
-        numbers = torch.linspace(-2.0, 2.0, sum(lengths) * 3 * heads * width).mul(1e3).sin()
-        qkv = numbers.view(sum(lengths), -1).to(device, dtype).requires_grad_()
-        exact = qkv.detach().float().cpu().requires_grad_()
+    numbers = torch.linspace(-2.0, 2.0, sum(lengths) * 3 * heads * width).mul(1e3).sin()
+    qkv = numbers.view(sum(lengths), -1).to(device, dtype).requires_grad_()
+    exact = qkv.detach().float().cpu().requires_grad_()
+    # What is drawn after it must not depend on whether it was made.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             for causal in (False, True):
                 expected = self_attention(exact, groups, heads=heads, causal=causal)
@@ -201,6 +204,8 @@ def _comes_out_right(kernel: Kernel, device: torch.device, dtype: torch.dtype, w
                 and squares > 1.1 * kept.numel()
                 and abs(back / squares - 1.0) < 0.05
             )
+        except torch.OutOfMemoryError:  # that says nothing about the kernel
+            raise
         except (AttributeError, RuntimeError, TypeError, ValueError):  # a GPU or torch without it
             return False
 

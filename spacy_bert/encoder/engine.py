@@ -49,7 +49,7 @@ INFERENCE = ("fp32", "bf16", "int8", "auto")
 # "auto" takes a faster precision only if the vectors keep this cosine with those of 32 bits, on
 # average, and it is faster by this factor.
 LIKENESS, GAIN = 0.99, 1.1
-# Of so few rows that starting its kernels takes longest, a GPU would be misjudged.
+# With few rows, starting kernels takes longest, and a GPU would be misjudged.
 GPU_ROWS = 16384
 
 Norm = Callable[[Tensor], Tensor]  # (R, W) -> (R, W)

@@ -209,7 +209,7 @@ def _totals(
     answered, and none behind it."""
     # At first none is answered, so that those without an answer are right.
     total = float(_n_without_answer(gold))
-    # Among equal odds in the order of the odds, as the official script has it.
+    # Among equal odds in the order of `null_odds`, as the official script has it.
     for name in sorted(null_odds, key=lambda name: null_odds[name]):
         total += gains.get(name, 0.0)
         yield null_odds[name], total

@@ -1,4 +1,4 @@
-"""A number in a Thinc model that its config says.
+"""A number in a Thinc model that follows the config.
 
 Thinc saves the attributes of a model and, when it is loaded, puts what was saved in the place of what the
 config says by then: `spacy.load(path, config={"components.bert.model.window": 128})` would change nothing.
@@ -8,7 +8,7 @@ from thinc.model import Model, deserialize_attr, serialize_attr
 
 
 class ConfigAttr(int):
-    """A whole number that is not saved."""
+    """A whole number that is not saved; neither is one that is set in its place by hand."""
 
 
 @serialize_attr.register(ConfigAttr)

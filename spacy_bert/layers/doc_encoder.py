@@ -271,7 +271,7 @@ def forward(
     RAISES: ValueError if the weights went to a GPU that the rest is not made for; FloatingPointError if
         the vectors are not finite, see BertShim.check_results."""
     shim = shim_of(model)
-    if (shim.device.type == "cuda") != (model.ops.device_type == "gpu"):
+    if shim.is_loaded and (shim.device.type == "cuda") != (model.ops.device_type == "gpu"):
         raise ValueError(
             f"The encoder's weights are on the device {str(shim.device)!r}, but its pipeline was made for "
             f"the {model.ops.device_type.upper()}. Call spacy.require_gpu(), or spacy.require_cpu(), before "

@@ -104,8 +104,8 @@ class BertListenerModel(Model):
                 "clean Docs, behind its listeners."
             )
         elif getattr(doc.tensor, "shape", None) == (len(doc), self.get_dim("nO")):
-            remedy = (
-                "It may be a part of a Doc (span.as_doc(), as entity_linker makes), which carries no results "
+            remedy += (
+                " Or it is a part of a Doc (span.as_doc(), as entity_linker makes), which carries no results "
                 "along: give that component an encoder of its own (spacy-bert.BertTok2Vec.v1), or "
                 f"spacy.Tok2VecListener.v1 over '{name}', frozen and in annotating_components."
             )

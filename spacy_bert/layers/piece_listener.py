@@ -105,7 +105,8 @@ class PieceReaders:
         linked (Sequence[PieceListenerModel]): Those of enabled components, in the order of the pipeline.
         keep (bool): Whether rows are to stay on Docs in any case.
         """
-        known = list({id(listener): listener for listener in (*self, *linked)}.values())
+        linked = list(dict.fromkeys(linked))
+        known = list(dict.fromkeys((*self, *linked)))
         # Where those that are disabled stand among the others shows when all are linked again.
         is_whole = len(known) == len(linked)
         in_order = linked if is_whole else known

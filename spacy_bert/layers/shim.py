@@ -83,9 +83,9 @@ def read_weights(path: Path) -> Dict[str, torch.Tensor]:
 
 
 def share_gpu_memory() -> None:
-    """Have CuPy, which computes spaCy's layers on a GPU, take its memory from torch: else each keeps what
-    the other lacks."""
-    if isinstance(get_current_ops(), CupyOps) and "pytorch" not in context_pools.get():
+    """Have CuPy, which computes spaCy's layers on a GPU, take its memory from torch, unless it was told
+    to take it elsewhere: else each keeps what the other lacks."""
+    if isinstance(get_current_ops(), CupyOps) and not context_pools.get():
         from cupy import get_default_memory_pool
 
         set_gpu_allocator("pytorch")

@@ -31,5 +31,5 @@ def warn_of(bare: List[Token], n_tokens: int) -> None:
         f"control, formatting and private-use characters, and an uncased one combining "
         f"marks; clean the texts if they matter. (Further ones are only counted, in the "
         f"component's n_bare_tokens.)",
-        stacklevel=3,
+        stacklevel=2,
     )

@@ -80,7 +80,7 @@ class Bert(Streamed, TrainablePipe):
         if not model.layers or model.layers[-1].name != "doc-encoder":
             raise ValueError(
                 f"The model of the component '{name}' is {model.name!r}, which is no shared encoder. Use "
-                f"spacy-bert.Bert.v1; BertTok2Vec and BertPooled belong into the model of a head."
+                f"spacy-bert.Bert.v1; BertTok2Vec and BertPooled belong in the model of a head."
             )
         self.vocab = vocab
         self.model = model

@@ -128,9 +128,10 @@ def write_entities(
     starts, ends, numbers = (values.tolist() for values in found.entities)
     spans = [Span(doc, a, b, label=labels[n]) for a, b, n in zip(starts, ends, numbers)]
     iob, types = doc.to_array([ENT_IOB, ENT_TYPE]).reshape(-1, 2).T
-    ours = {_key(span) for span in spans}
-    # Without those that are found again, where a prediction is written a second time.
-    earlier = [e for e in doc.ents if _key(e) not in ours] if (iob == BEGIN).any() else []
+    there = {_key(ent): ent for ent in doc.ents} if (iob == BEGIN).any() else {}
+    # Where a prediction is written a second time, its entities are there, perhaps linked meanwhile.
+    spans = [there.pop(_key(span), span) for span in spans]
+    earlier = list(there.values())
     blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == BEGIN) & (types == 0)).tolist()]
     doc.set_ents([*earlier, *spans], blocked=blocked)
     if spans_key is None or found.scores is None:

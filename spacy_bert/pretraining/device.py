@@ -18,9 +18,10 @@ def use_device(name: str) -> torch.device:
         )
     try:
         device = torch.device(name)
+        is_there = device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
     except RuntimeError:
-        device = torch.device("cuda", 10**6)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        is_there = False
+    if not is_there:
         raise ValueError(
             f"[training] has device = {name!r}, but there are {torch.cuda.device_count()} GPUs, "
             f"counted from cuda:0."

@@ -1,3 +1,4 @@
+import functools
 import itertools
 import math
 
@@ -166,22 +167,40 @@ def packed_by_the_book(query, key, value, starts, longest, dropout, causal):
     return torch.cat(blocks)
 
 
-class OtherElements(torch.autograd.Function):
-    """Drops other elements in the backward pass than in the forward pass."""
+class Recomputed(torch.autograd.Function):
+    """Saves what the kernels of GPUs save, and makes its gradient of what it computes anew."""
 
-    @staticmethod
-    def forward(ctx, *arguments):
+    same_elements = True
+
+    @classmethod
+    def forward(cls, ctx, *arguments):
         ctx.save_for_backward(*arguments[:4])
-        ctx.rest = arguments[4:]
+        ctx.rest, ctx.state = arguments[4:], torch.get_rng_state()
         return packed_by_the_book(*arguments)
 
-    @staticmethod
-    def backward(ctx, grad):
+    @classmethod
+    def backward(cls, ctx, grad):
         *qkv, starts = ctx.saved_tensors
         qkv = [x.detach().requires_grad_() for x in qkv]
-        with torch.enable_grad():
+        with torch.random.fork_rng([]), torch.enable_grad():
+            if cls.same_elements:
+                torch.set_rng_state(ctx.state)
             again = packed_by_the_book(*qkv, starts, *ctx.rest)
         return (*torch.autograd.grad(again, qkv, grad), None, None, None, None)
+
+
+class OtherElements(Recomputed):
+    """Drops other elements in the backward pass than in the forward pass."""
+
+    same_elements = False
+
+
+def kernel_that_fails(*arguments):
+    raise RuntimeError("no kernel for this GPU")
+
+
+def kernel_without_memory(*arguments):
+    raise torch.OutOfMemoryError("out of memory")
 
 
 def test_kernel_for_mixed_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,13 +248,33 @@ def test_kernels_are_tried(inference: bool) -> None:
         "not scaled": lambda *args: packed_by_the_book(*args) * (1 - args[5]),
         "no gradient": lambda *args: packed_by_the_book(*(x.detach() for x in args[:4]), *args[4:]),
         "other elements": OtherElements.apply,
+        "out of luck": kernel_that_fails,
         "other call": lambda q, k: q,
     }
     state = torch.get_rng_state()
     with torch.inference_mode(inference):
-        assert attention._comes_out_right(packed_by_the_book, *here)
-        assert not any(attention._comes_out_right(kernel, *here) for kernel in wrong.values())
+        assert attention._is_right(packed_by_the_book, *here)
+        assert attention._is_right(Recomputed.apply, *here)
+        assert [name for name, kernel in wrong.items() if attention._is_right(kernel, *here)] == []
+        with pytest.raises(torch.OutOfMemoryError):  # not for good
+            attention._is_right(kernel_without_memory, *here)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_tried_within_a_checkpointed_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a trial whose tensors are taken for those of the layer that asked for the kernel first."""
+
+    @functools.cache
+    def find(device, dtype, width):
+        right = attention._is_right(Recomputed.apply, device, dtype, width)
+        return Recomputed.apply if right else None
+
+    monkeypatch.setattr(attention, "find_kernel", find)
+    config = BertConfig(vocab_size=20, width=16, depth=2, heads=2, intermediate_width=16)
+    encoder = BertEncoder(config).train()
+    encoder.gradient_checkpointing = True
+    encoder(pack([[1, 2], [3, 4, 5]])).sum().backward()
+    assert find.cache_info().currsize == 1 and find(torch.device("cpu"), torch.float32, 8)
 
 
 def test_no_kernel_for_mixed_lengths_here() -> None:

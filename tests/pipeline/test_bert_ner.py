@@ -519,10 +519,13 @@ def test_written_twice(ner_nlp):
     before, scores = ents(doc), list(doc.spans["bert_ner"].attrs["scores"])
     pipe, fresh = ner_nlp.get_pipe("bert_ner"), ner_nlp.get_pipe("bert")(ner_nlp.make_doc(doc.text))
     predicted = pipe.predict([fresh])
-    for _ in range(2):
+    for link in ("", "Q1"):
         pipe.set_annotations([fresh], predicted)
-        assert ents(fresh) == before
+        assert ents(fresh) == before and {ent.kb_id_ for ent in fresh.ents} == {link}
         assert list(fresh.spans["bert_ner"].attrs["scores"]) == scores
+        for token in fresh:
+            if token.ent_type:
+                token.ent_kb_id_ = "Q1"
 
 
 def test_split_and_partial_docs_are_told_apart(ner_nlp):
