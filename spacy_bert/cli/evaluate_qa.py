@@ -57,30 +57,11 @@ def evaluate_qa(
         spacy.require_gpu()
 
     from ..evaluation.squad import evaluate_v1, evaluate_v2, tuned_threshold
-    from ..readers.squad import read_squad
 
     nlp, pipe = open_qa(pipeline)
-    questions = read_squad(data, annotated=False)
-    bare = [question for question in questions if not question.is_annotated]
-    if bare and (tune or len(bare) < len(questions)):
-        raise ValueError(
-            f'{data}: {len(bare)} of {len(questions)} questions have no list "answers", {bare[0].id!r} '
-            f"first. Annotate all of them, to have them scored, or none, to have them answered only."
-        )
-    if bare and not files:
-        raise ValueError(
-            f'The questions of {data} have no "answers" to score by, and no --output was given to write '
-            f"predictions to. Give one of them."
-        )
-    # The rules are those of the file, whatever is asked of it.
-    is_v2 = not all(question.answers for question in questions)
+    questions, is_v2 = read_questions(data, tune=tune, writes=bool(files))
     questions = questions[:limit] if limit else questions
     gold = {question.id: [text for text, _ in question.answers] for question in questions}
-    if tune and not is_v2:
-        raise ValueError(
-            f'All questions of {data} have an answer, so there is no threshold for "no answer" to tune. '
-            f"Give questions without answers too, as those of SQuAD 2.0."
-        )
     texts, odds = answer(nlp, questions, batch_size=batch_size)
     if not is_v2:
         wrote = write_all(files[:1], [texts])
@@ -92,7 +73,7 @@ def evaluate_qa(
         for name, text in texts.items()
     }
     wrote = write_all(files, [given, odds])
-    if bare:
+    if not all(question.is_annotated for question in questions):
         typer.echo(f"{wrote.strip()} {data} has no answers to score by.")
         return
     scores = evaluate_v2(gold, given)
@@ -108,6 +89,36 @@ def evaluate_qa(
                 "best_f1_thresh is, 0 stands for that): train longer, or on more questions."
             )
     show(scores, done)
+
+
+def read_questions(path: Path, *, tune: bool, writes: bool) -> "Tuple[List[Question], bool]":
+    """path (Path): The questions.
+    tune (bool): Whether a threshold is to be found.
+    writes (bool): Whether the predictions are written to a file.
+    RETURNS (Tuple[List[Question], bool]): They, and whether some have no answer, so that the rules are
+        those of SQuAD 2.0, whatever part of them is asked.
+    RAISES: ValueError if they are not annotated as this takes."""
+    from ..readers.squad import read_squad
+
+    questions = read_squad(path, annotated=False)
+    bare = [question for question in questions if not question.is_annotated]
+    if bare and (tune or len(bare) < len(questions)):
+        raise ValueError(
+            f'{path}: {len(bare)} of {len(questions)} questions have no list "answers", {bare[0].id!r} '
+            f"first. Annotate all of them, to have them scored, or none, to have them answered only."
+        )
+    if bare and not writes:
+        raise ValueError(
+            f'The questions of {path} have no "answers" to score by, and no --output was given to write '
+            f"predictions to. Give one of them."
+        )
+    is_v2 = not all(question.answers for question in questions)
+    if tune and not is_v2:
+        raise ValueError(
+            f'All questions of {path} have an answer, so there is no threshold for "no answer" to tune. '
+            f"Give questions without answers too, as those of SQuAD 2.0."
+        )
+    return questions, is_v2
 
 
 def open_qa(path: Path) -> "Tuple[Language, Any]":

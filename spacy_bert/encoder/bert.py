@@ -82,8 +82,22 @@ class Layer(nn.Module):
         attention_dropout: float,
         causal: bool,
     ) -> Tensor:
+        rows = self.attend(rows, groups, cu_seqlens, hidden_dropout, attention_dropout, causal)
+        return self.feed_forward(rows, hidden_dropout)
+
+    def attend(
+        self,
+        rows: Tensor,
+        groups: Sequence[LengthGroup],
+        cu_seqlens: Tensor,
+        hidden_dropout: float,
+        attention_dropout: float,
+        causal: bool,
+    ) -> Tensor:
         attended = self.attention(rows, groups, cu_seqlens, attention_dropout, causal)
-        rows = self.attention_norm(rows + drop(attended, hidden_dropout))  # (R, W)
+        return self.attention_norm(rows + drop(attended, hidden_dropout))  # (R, W)
+
+    def feed_forward(self, rows: Tensor, hidden_dropout: float) -> Tensor:
         # (R, W) -> (R, F) -> (R, W)
         output = feed_forward(rows, self.up, self.down, activation=self.activation)
         return self.output_norm(rows + drop(output, hidden_dropout))

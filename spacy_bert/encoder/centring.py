@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from .attention import length_groups
 from .bert import BertEncoder, Layer
 from .config import BertConfig
-from .feed_forward import feed_forward
 from .packing import PackedPieces, pack
 from .products import Affine, Biased
 
@@ -54,11 +53,9 @@ def find_centres(encoder: BertEncoder) -> List[Centres]:
         rows = encoder.embeddings(pieces)
         for layer in cast(Iterable[Layer], encoder.layers):
             before.append(rows.mean(0))
-            attended = layer.attention(rows, groups, pieces.cu_seqlens, 0.0, config.causal)
-            rows = layer.attention_norm(rows + attended)
+            rows = layer.attend(rows, groups, pieces.cu_seqlens, 0.0, 0.0, config.causal)
             middle.append(rows.mean(0))
-            inner = feed_forward(rows, layer.up, layer.down, activation=layer.activation)
-            rows = layer.output_norm(rows + inner)
+            rows = layer.feed_forward(rows, 0.0)
     return [Centres(*three) for three in zip(before, middle, [*before[1:], None])]
 
 

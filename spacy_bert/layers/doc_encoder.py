@@ -39,6 +39,9 @@ from .tokenizer_attr import NOT_LOADED
 POOLINGS = ("cls", "pooler", "mean", "max")
 # Not a pooling: every row of every window, for heads that read pieces.
 ROWS = "rows"
+CHOOSE_DEVICE_FIRST = (
+    "Call spacy.require_gpu(), or spacy.require_cpu(), before the pipeline is made or loaded."
+)
 
 
 def check_pooling(pooling: str) -> str:
@@ -274,8 +277,7 @@ def forward(
     if shim.is_loaded and (shim.device.type == "cuda") != (model.ops.device_type == "gpu"):
         raise ValueError(
             f"The encoder's weights are on the device {str(shim.device)!r}, but its pipeline was made for "
-            f"the {model.ops.device_type.upper()}. Call spacy.require_gpu(), or spacy.require_cpu(), before "
-            f"the pipeline is made or loaded."
+            f"the {model.ops.device_type.upper()}. {CHOOSE_DEVICE_FIRST}"
         )
     inputs = ArgsKwargs(args=(batch, tuple(model.attrs["poolings"])), kwargs={})
     results, backprop_torch = shim(inputs, is_train)

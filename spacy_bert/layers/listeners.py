@@ -14,7 +14,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from .annotations import pooled_of, tokens_of, values_of
-from .doc_encoder import check_pooling
+from .doc_encoder import CHOOSE_DEVICE_FIRST, check_pooling
 from .finite import check_finite
 from .shared_batch import SharedBatch
 
@@ -136,8 +136,8 @@ def check_device(listener: Model, name: str, encoder: Model) -> None:
     theirs, ours = (model.ops.device_type.upper() for model in (listener, encoder))
     if theirs != ours:
         raise ValueError(
-            f"The component '{name}' was made for the {ours}, what listens to it for the {theirs}. Call "
-            f"spacy.require_gpu(), or spacy.require_cpu(), before the pipeline is made or loaded."
+            f"The component '{name}' was made for the {ours}, what listens to it for the {theirs}. "
+            f"{CHOOSE_DEVICE_FIRST}"
         )
 
 
