@@ -34,6 +34,7 @@ from .centring import Centres, find_centres, raised, random_pieces
 from .packing import PackedPieces
 from .precision import multiplies_bf16
 from .products import (
+    FEW_ROWS,
     GELU_FLOOR,
     INT8,
     INT8_IN_16_BITS,
@@ -230,9 +231,9 @@ def _packed(dtype: torch.dtype) -> ProductMaker:
     return lambda layer, activation, floor: PackedProduct(layer, activation, dtype)
 
 
-def _int8(largest: int) -> ProductMaker:
+def _int8(largest: int, *, few: bool) -> ProductMaker:
     return lambda layer, activation, floor: Int8Product(
-        layer, activation, floor=floor, largest=largest
+        layer, activation, floor=floor, largest=largest, few=few
     )
 
 
@@ -262,8 +263,9 @@ WAYS: Dict[str, List[Way]] = {
         Way("torch", _plain(torch.bfloat16), 0.1),
     ],
     "int8": [
-        Way("oneDNN", _int8(INT8), 0.1, centred=True),
-        Way("oneDNN, 7 bits a weight", _int8(INT8_IN_16_BITS), 0.1, centred=True),
+        Way(f"{kernels}{bits}", _int8(largest, few=few), 0.1, centred=True)
+        for largest, bits in ((INT8, ""), (INT8_IN_16_BITS, ", 7 bits a weight"))
+        for few, kernels in ((True, "oneDNN and FBGEMM"), (False, "oneDNN"))
     ],
 }
 
@@ -334,18 +336,19 @@ def _probe(way: Way) -> bool:
     numbers = np.random.default_rng(0)
     # Its weights are not drawn from torch's generator, which may be in the middle of a training run.
     layer = nn.utils.skip_init(nn.Linear, 32, 48)
-    rows = torch.from_numpy(numbers.standard_normal((5, 32), dtype=np.float32))
+    rows = torch.from_numpy(numbers.standard_normal((FEW_ROWS + 1, 32), dtype=np.float32))
     with torch.inference_mode():
         layer.weight.copy_(torch.from_numpy(numbers.uniform(-0.2, 0.2, (48, 32))))
         layer.bias.copy_(torch.from_numpy(numbers.uniform(-0.2, 0.2, 48)))
         for activation in (None, "gelu"):
             expected = PlainProduct(layer, activation, torch.float32)(rows)
-            try:
-                found = way.make(layer, activation, None)(rows)
-            except (AttributeError, RuntimeError, NotImplementedError, TypeError):
-                return False
-            if not torch.allclose(found.float(), expected, atol=way.tolerance, rtol=0):
-                return False
+            for n_rows in (FEW_ROWS, FEW_ROWS + 1):
+                try:
+                    found = way.make(layer, activation, None)(rows[:n_rows])
+                except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+                    return False
+                if not torch.allclose(found.float(), expected[:n_rows], atol=way.tolerance, rtol=0):
+                    return False
     return True
 
 

@@ -1,13 +1,14 @@
 """The matrix products of an encoder at inference: rows -> activation(rows @ weight' + bias).
 
-A product keeps its weights in the form that its kernel reads fastest. oneDNN's kernels are operators
-of torch without a public name: whether this torch has them is found out by asking them for a small
-product (`engine.make_engine`).
+A product keeps its weights in the form that its kernel reads fastest. The kernels of oneDNN and FBGEMM
+are operators of torch without a public name: whether this torch has them is found out by asking them
+for a small product (`engine.make_engine`).
 
 Legend: R rows, I inputs, O outputs.
 """
 
-from typing import Callable, Dict, NamedTuple, Optional, Tuple, Union
+import warnings
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,9 @@ INT8 = 127  # largest size of a weight, and of an activation that may be negativ
 # weights and two activations in 16 bits, which hold them only if the weights are no larger.
 INT8_IN_16_BITS = 63
 ZERO = 128  # the byte that stands for an activation of zero
+# oneDNN sets each 8-bit product up anew, which for the few rows of a short text takes longer than the
+# product; FBGEMM does not, but is slower with many rows (measured on two cores with AVX2).
+FEW_ROWS = 128
 
 
 class Biased(NamedTuple):
@@ -92,7 +96,8 @@ class PackedProduct:
 
 
 class Int8Product:
-    """oneDNN's linear layer in 8-bit integers: weights by output, activations by row.
+    """A linear layer in 8-bit integers: weights by output, activations by row. By oneDNN, and few rows by
+    FBGEMM, if wanted: integers have one sum only, so both give the same.
 
     Each row gets a scale of its own, so that it comes out the same whatever else is in the batch.
 
@@ -101,6 +106,7 @@ class Int8Product:
     floor (Optional[float]): What no element of the rows is below, if that is known; it makes the
         steps half as wide.
     largest (int): Largest size of a weight: INT8, or INT8_IN_16_BITS.
+    few (bool): Whether to keep the weights in FBGEMM's form, too, for up to FEW_ROWS rows.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class Int8Product:
         *,
         floor: Optional[float] = None,
         largest: int = INT8,
+        few: bool = False,
     ) -> None:
         weight = layer.weight.detach().float()
         self.scales = weight.abs().amax(1).clamp_min(1e-30) / largest  # (O,)
@@ -122,23 +129,55 @@ class Int8Product:
             # The rows are raised by that much, which adds as much of the sum of each weight's inputs.
             self.bias += floor * self.scales * rounded.sum(1)
         self.activation = GELUS[activation] if activation else None
+        self.few = _pack_for_fbgemm(rounded, self.scales) if few else None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """rows (Tensor): Shape (R, I), float32. RETURNS (Tensor): Shape (R, O), float32."""
         if self.floor is None:
             zero = ZERO
-            largest = torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
-            steps = largest.clamp_min_(1e-30).div_(INT8)  # (R, 1)
+            steps = _largest(rows).clamp_min_(1e-30).div_(INT8)  # (R, 1)
             scaled = rows / steps
         else:
             zero, steps = 0, (rows.amax(1, keepdim=True) - self.floor).div_(255)
             scaled = (rows * (1 / steps)).add_(-self.floor / steps - ZERO)
-        # Not to bytes directly: torch has fast code for the conversion to signed integers only.
-        signed = scaled.round_().to(torch.int8)
-        quantized = signed.view(torch.uint8).bitwise_xor_(ZERO)  # adds 128
-        output = torch.ops.onednn.qlinear_pointwise(
-            quantized, 1.0, zero, self.packed, self.scales, self.zeros, None, 1.0, 0,
-            torch.float32, "none", [], "",
-        )  # fmt: skip
+        scaled.round_()  # -128 to 127
+        if self.few is not None and len(rows) <= FEW_ROWS:
+            # FBGEMM makes them bytes itself, and adds its zero.
+            output = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+                scaled if zero else scaled.add_(ZERO), 1.0, zero, self.few
+            )
+        else:
+            # Not to bytes directly: torch has fast code for the conversion to signed integers only.
+            quantized = scaled.to(torch.int8).view(torch.uint8).bitwise_xor_(ZERO)  # adds 128
+            output = torch.ops.onednn.qlinear_pointwise(
+                quantized, 1.0, zero, self.packed, self.scales, self.zeros, None, 1.0, 0,
+                torch.float32, "none", [], "",
+            )  # fmt: skip
         output = torch.addcmul(self.bias, output, steps, out=output)
         return self.activation(output) if self.activation else output
+
+
+def _largest(rows: Tensor) -> Tensor:
+    """rows (Tensor): Shape (R, I). RETURNS (Tensor): The largest size in each row, shape (R, 1)."""
+    if len(rows) <= FEW_ROWS:
+        return rows.abs().amax(1, keepdim=True)
+    # Two passes that only read are faster than one that writes, where there is much to write.
+    return torch.maximum(rows.amax(1, keepdim=True), -rows.amin(1, keepdim=True))
+
+
+def _pack_for_fbgemm(rounded: Tensor, scales: Tensor) -> Any:
+    """rounded (Tensor): Weights, shape (O, I), int8. scales (Tensor): Their scales, shape (O,).
+    RETURNS (Any): What FBGEMM reads.
+    RAISES: RuntimeError where this torch, or the processor, has no FBGEMM."""
+    zeros = torch.zeros(len(rounded), dtype=torch.int64)
+    with warnings.catch_warnings():
+        # Such tensors are to go; where they are gone, oneDNN computes few rows, too.
+        warnings.filterwarnings("ignore", "torch.quantize_per_tensor")
+        weight = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
+    before = torch.backends.quantized.engine
+    # The usual one, "x86", takes oneDNN's form where the processor has VNNI.
+    torch.backends.quantized.engine = "fbgemm"
+    try:
+        return torch.ops.quantized.linear_prepack(weight, None)
+    finally:
+        torch.backends.quantized.engine = before
