@@ -10,12 +10,15 @@ from spacy_bert.encoder import BertConfig, BertEncoder, initialize_weights, pack
 from spacy_bert.encoder import engine as engine_module
 from spacy_bert.encoder.centring import find_centres
 from spacy_bert.encoder.engine import Engine, Way, identity_of, make_engine
+from spacy_bert.encoder.feed_forward import GELUS
 from spacy_bert.encoder.precision import multiplies_bf16
 from spacy_bert.encoder.products import (
+    FEW_INT8_ROWS,
     FEW_ROWS,
     GELU_FLOOR,
     INT8_IN_16_BITS,
     Int8Product,
+    PackedForFew,
     PackedProduct,
     PlainProduct,
 )
@@ -86,7 +89,7 @@ def test_centring_changes_nothing() -> None:
     """Catches a centre that is taken away and not given back: behind the embeddings, in a residual sum,
     or in one of the layers asked for."""
     encoder, batch = make_encoder(), make_batch()
-    way = engine_module.WAYS["fp32"][1]
+    way = engine_module.WAYS["fp32"][-1]
     found, reference = [], []
     with torch.inference_mode():
         last = Engine(encoder, "fp32", "torch", way.make, centred=True)(batch, hidden_states=found)
@@ -125,8 +128,11 @@ def test_fast_kernels_here() -> None:
         pytest.skip("this torch is built without oneDNN")
     encoder = make_encoder()
     has_bf16 = multiplies_bf16(torch.device("cpu"))
-    assert make_engine(encoder, "fp32").kernels == "oneDNN"
-    assert make_engine(encoder, "bf16").kernels == ("oneDNN" if has_bf16 else "oneDNN, 32 bits")
+    in_32_bits = "oneDNN and MKL" if engine_module.MKL_IS_FASTER else "oneDNN"
+    assert make_engine(encoder, "fp32").kernels == in_32_bits
+    assert make_engine(encoder, "bf16").kernels == (
+        "oneDNN" if has_bf16 else f"{in_32_bits}, 32 bits"
+    )
     int8 = make_engine(encoder, "int8").kernels
     assert int8.partition(",")[0] == ("oneDNN and FBGEMM" if HAS_FBGEMM else "oneDNN")
 
@@ -166,7 +172,7 @@ def test_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         product = PlainProduct(layer, activation, torch.float32)
         return lambda rows: product(rows) + 1.0
 
-    way = engine_module.WAYS["fp32"][1]
+    way = engine_module.WAYS["fp32"][-1]
     monkeypatch.setitem(engine_module.WAYS, "fp32", [Way("oneDNN", wrong, 1e-4), way])
     assert make_engine(make_encoder(), "fp32").kernels == "torch"
 
@@ -179,7 +185,7 @@ def test_batch_does_not_matter(precision: str) -> None:
     engine = make_engine(encoder, precision)
     numbers = np.random.default_rng(1)
     sequences = [numbers.integers(0, 200, n) for n in (5, 9, 9, 33, 49, 49)]
-    assert sum(map(len, sequences)) > FEW_ROWS
+    assert sum(map(len, sequences)) > FEW_INT8_ROWS
     with torch.inference_mode():
         together = engine(pack(sequences)).split([len(s) for s in sequences])
         for sequence, rows in zip(sequences, together):
@@ -187,6 +193,22 @@ def test_batch_does_not_matter(precision: str) -> None:
             assert torch.allclose(alone, rows, rtol=1e-5, atol=1e-5)
             # A last bit that differs is enough to round an activation to another byte.
             assert precision != "int8" or torch.equal(alone, rows)
+
+
+@pytest.mark.parametrize("activation", [None, "gelu", "gelu_new", "relu"])
+def test_packed_for_few(activation: Optional[str]) -> None:
+    """Catches an activation that is left out, or applied twice, on one side of the border."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 32)
+    rows = torch.randn(FEW_ROWS + 1, 64)
+    product = PackedForFew(layer, activation)
+    expected = layer(rows) if activation is None else GELUS[activation](layer(rows))
+    for n_rows in (1, FEW_ROWS, FEW_ROWS + 1):
+        assert torch.allclose(product(rows[:n_rows]), expected[:n_rows], atol=1e-5)
+    del product.few
+    product(rows)
+    with pytest.raises(AttributeError, match="few"):
+        product(rows[:FEW_ROWS])
 
 
 def test_int8_floor() -> None:
@@ -209,17 +231,17 @@ def test_few_rows_as_many(floor: Optional[float]) -> None:
     """Catches two kernels that round otherwise, or take another zero; and one that is never asked."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(64, 32)
-    rows = torch.nn.functional.gelu(torch.randn(FEW_ROWS + 1, 64) * 2)
+    rows = torch.nn.functional.gelu(torch.randn(FEW_INT8_ROWS + 1, 64) * 2)
     # Just below halfway between two steps: what is rounded after 128 was added falls on the other side.
-    rows[:, 0], rows[:, 1] = 127.0, torch.arange(FEW_ROWS + 1) % 126 + 0.499997
+    rows[:, 0], rows[:, 1] = 127.0, torch.arange(FEW_INT8_ROWS + 1) % 126 + 0.499997
     engine = torch.backends.quantized.engine
     product = Int8Product(layer, None, floor=floor, largest=INT8_IN_16_BITS, few=True)
     many = product(rows)
-    assert torch.equal(many[:FEW_ROWS], product(rows[:FEW_ROWS]))
+    assert torch.equal(many[:FEW_INT8_ROWS], product(rows[:FEW_INT8_ROWS]))
     assert torch.equal(many[-1:], product(rows[-1:]))
     assert torch.backends.quantized.engine == engine
     del product.packed
-    product(rows[:FEW_ROWS])
+    product(rows[:FEW_INT8_ROWS])
     with pytest.raises(AttributeError, match="packed"):
         product(rows)
 
