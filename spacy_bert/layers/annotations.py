@@ -21,7 +21,14 @@ KEY: Any = ("._.", "bert", None, None)
 
 
 def annotate(
-    doc: Doc, name: str, tokens: Floats2d, values: Dict[str, Any], *, set_tensor: bool, keep: bool
+    doc: Doc,
+    name: str,
+    tokens: Floats2d,
+    values: Dict[str, Any],
+    *,
+    set_tensor: bool,
+    owns_tensor: bool = True,
+    keep: bool,
 ) -> None:
     """Leave an encoder's results on a Doc. In place.
 
@@ -30,6 +37,8 @@ def annotate(
     tokens (Floats2d): Token vectors, shape (n_tokens, width).
     values (Dict[str, Any]): Everything else, by name.
     set_tensor (bool): Whether the token vectors become `doc.tensor`; else they are kept under the encoder's name.
+    owns_tensor (bool): False if something behind sets `doc.tensor` as well: they are kept under the encoder's
+        name, too, and read from there.
     keep (bool): Keep the token vectors under the encoder's name too (DocBin drops tensors).
     """
     found = _results(doc)
@@ -38,14 +47,14 @@ def annotate(
         if owner != name and owner in encoders:
             # The vectors of another encoder stay readable, under its own name.
             encoders[owner] = {"tokens": doc.tensor, **encoders[owner]}
-        owner = name
+        owner = name if owns_tensor else None
         doc.tensor = tokens  # type: ignore[assignment]
         # spaCy caches these on the Doc and does not see that the tensor is a new one
         doc.vector = None  # type: ignore[assignment]
         doc.vector_norm = None  # type: ignore[assignment]
     elif owner == name:
         owner = None
-    if keep or not set_tensor:
+    if keep or owner != name:
         values = {**values, "tokens": tokens}
     encoders[name] = values
     doc.user_data[KEY] = {"tensor": owner, "encoders": encoders, "characters": _characters(doc)}

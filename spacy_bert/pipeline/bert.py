@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.pipeline.tok2vec import Tok2VecListener
+from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -52,8 +52,9 @@ class Bert(Streamed, TrainablePipe):
     vocab (Vocab): The shared vocabulary.
     model (Model[List[Doc], DocVectors]): The encoder, such as "spacy-bert.Bert.v1".
     name (str): The component's name.
-    set_tensor (bool): Make the token vectors `doc.tensor`. With several encoders in a pipeline,
-        the last one that sets it owns it; the others' vectors stay readable by their listeners.
+    set_tensor (bool): Make the token vectors `doc.tensor`. With several encoders in a pipeline, spaCy's
+        tok2vec among them, the last one that sets it owns it; the others' vectors stay readable by
+        our listeners.
     keep (Sequence[str]): What else to leave on each Doc, in `doc.user_data`: "tokens" (survive
         DocBin, which drops tensors), "pooler" and "max" (vectors of the whole Doc; "cls" and "mean" are always left),
         "rows" (vectors of every row of every window, which otherwise go when the head that needs them has read them).
@@ -237,6 +238,7 @@ class Bert(Streamed, TrainablePipe):
                 vectors.tokens[i] if alone else vectors.tokens[i].copy(),
                 values,
                 set_tensor=self.set_tensor,
+                owns_tensor=self._owns_tensor,
                 keep="tokens" in self.keep,
             )
             if self.set_tensor:
@@ -403,14 +405,16 @@ class Bert(Streamed, TrainablePipe):
 
     def find_listeners(self, component: Any) -> None:
         """component (Any): A component behind this one, whose listeners are to be linked.
-        RAISES: ValueError if one of them expects vectors of another width."""
+        RAISES: ValueError if one of them expects vectors of another width, or would predict from vectors
+            of another encoder than it learns from."""
         check_place_of_segments(component, self.name)
         if not isinstance(getattr(component, "model", None), Model):
             return
         if isinstance(component, Bert):
             # Components behind it that listen to "*" mean that one.
             self._is_nearest = False
-            self._owns_tensor = self._owns_tensor and not component.set_tensor
+        if isinstance(component, Tok2Vec) or (isinstance(component, Bert) and component.set_tensor):
+            self._owns_tensor = False
         for node in component.model.walk():
             if isinstance(node, BertListenerModel):
                 if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
@@ -419,20 +423,24 @@ class Bert(Streamed, TrainablePipe):
                 self.add_listener(node, component.name)
 
     def _is_heard_by(self, listener: Tok2VecListener) -> bool:
-        """Whether spaCy's own listener listens to this encoder. It reads `doc.tensor`. One that
-        listens to anything ("*") may mean a tok2vec in the same pipeline: it is left alone if its
-        width is another."""
-        if listener.upstream_name == "*":
-            return self._owns_tensor and listener.maybe_get_dim("nO") in (None, self.width)
-        if listener.upstream_name != self.name:
-            return False
-        if not self._owns_tensor:
+        """Whether spaCy's own listener, behind this encoder, listens to it. In prediction it reads
+        `doc.tensor`, so it has to mean whoever sets that last."""
+        upstream, width = listener.upstream_name, listener.maybe_get_dim("nO")
+        if upstream == self.name and not self._owns_tensor:
             raise ValueError(
                 f"A spacy.Tok2VecListener.v1 has upstream = '{self.name}'. In prediction it reads "
                 f"doc.tensor, which '{self.name}' does not set, or which another encoder behind it sets. "
                 f"Use spacy-bert.BertListener.v1, which finds the vectors of its own encoder."
             )
-        return True
+        is_meant = upstream == self.name or (upstream == "*" and width in (None, self.width))
+        if self._owns_tensor and not is_meant:
+            raise ValueError(
+                f"A spacy.Tok2VecListener.v1 with upstream = '{upstream}' and width = {width} stands behind "
+                f"'{self.name}', whose vectors have width {self.width}. In prediction it reads doc.tensor, "
+                f"which '{self.name}' sets: put it before '{self.name}', or give '{self.name}' "
+                f"set_tensor = false. Vectors of another BERT it reads as spacy-bert.BertListener.v1."
+            )
+        return is_meant and self._owns_tensor
 
     def _set_poolings(self) -> None:
         """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A

@@ -174,3 +174,64 @@ def test_stock_listener_of_an_encoder_without_the_tensor(two, upstream):
         return
     with pytest.raises(ValueError, match=r"upstream = 'wide'.*doc\.tensor.*BertListener"):
         two.add_pipe("tagger", config=tagger({**stock, "width": 48}))
+
+
+def add_tok2vec(nlp, width, **place):
+    embed = {
+        "@architectures": "spacy.HashEmbedCNN.v2", "pretrained_vectors": None, "width": width, "depth": 1,
+        "embed_size": 100, "window_size": 1, "maxout_pieces": 2, "subword_features": True,
+    }  # fmt: skip
+    return nlp.add_pipe("tok2vec", config={"model": embed}, **place)
+
+
+def stock_listener(width, upstream="tok2vec"):
+    return {"@architectures": "spacy.Tok2VecListener.v1", "width": width, "upstream": upstream}
+
+
+@pytest.mark.parametrize("width", [32, 48])
+def test_tok2vec_behind(tiny_nlp, make_examples, width):
+    """Catches a head that predicts from the vectors of spaCy's tok2vec, which takes doc.tensor over,
+    because they happen to have the same width, or finds none, because they have another."""
+    alone = tiny_nlp(TEXT).tensor
+    add_tok2vec(tiny_nlp, width)
+    tiny_nlp.add_pipe("ner", config=ner(listener(32)))
+    tiny_nlp.add_pipe("tagger", config=tagger(stock_listener(width)))
+    tiny_nlp.initialize(lambda: examples_of(tiny_nlp, make_examples))
+    doc = tiny_nlp(TEXT)
+    (reader,) = [
+        node
+        for node in tiny_nlp.get_pipe("ner").model.walk()
+        if isinstance(node, BertListenerModel)
+    ]
+    np.testing.assert_allclose(reader.predict([doc])[0], alone, atol=1e-6)
+    np.testing.assert_allclose(doc._.bert.tokens, alone, atol=1e-6)
+    assert doc.tensor.shape == (len(doc), width) and not np.allclose(doc.tensor[:, :32], alone)
+    # Between the two, doc.tensor is the encoder's.
+    tiny_nlp.add_pipe("tagger", "early", config=tagger(stock_listener(32, "bert")), after="bert")
+    assert tiny_nlp.get_pipe("bert").listening_components == ["early", "ner"]
+
+
+@pytest.mark.parametrize("upstream, width", [("tok2vec", 32), ("tok2vec", 48), ("*", 48)])
+def test_tok2vec_in_front(tiny_nlp, upstream, width):
+    """Catches a head that learns from spaCy's tok2vec and predicts from what the encoder has put in
+    the place of its vectors."""
+    add_tok2vec(tiny_nlp, width, before="bert")
+    config = tagger(stock_listener(width, upstream))
+    with pytest.raises(ValueError, match=r"behind 'bert'.*doc\.tensor.*set_tensor = false"):
+        tiny_nlp.add_pipe("tagger", config=config)
+    tiny_nlp.remove_pipe("tagger")
+    tiny_nlp.add_pipe("tagger", config=config, before="bert")
+
+
+def test_tok2vec_in_front_keeps_the_tensor(tiny_nlp, make_examples):
+    """Catches the remedy that the error names not being one."""
+    add_tok2vec(tiny_nlp, 48, before="bert")
+    bert = tiny_nlp.get_pipe("bert")
+    bert.set_tensor = False
+    tiny_nlp.add_pipe("tagger", config=tagger(stock_listener(48)))
+    tiny_nlp.add_pipe("ner", config=ner(listener(32)))
+    tiny_nlp.initialize(lambda: examples_of(tiny_nlp, make_examples))
+    doc = tiny_nlp(TEXT)
+    expected = tiny_nlp.get_pipe("tok2vec").predict([tiny_nlp.make_doc(TEXT)])[0]
+    np.testing.assert_allclose(doc.tensor, expected, atol=1e-6)
+    assert doc._.bert.tokens.shape == (len(doc), 32)
