@@ -24,7 +24,7 @@ def dropout(rows: Tensor, rate: float) -> Tensor:
         return rows
     if rows.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(rows, rate)
-    dropped = round(rate * STEPS)
+    dropped = min(round(rate * STEPS), STEPS - 1)
     bits = _random_bits(rows.numel()).view(rows.shape)  # uniform in [-STEPS/2, STEPS/2)
     # The comparison writes numbers, not bools that would have to be converted.
     kept = torch.ge(bits, dropped - STEPS // 2, out=torch.empty_like(rows.detach()))

@@ -7,39 +7,15 @@ into pages that are cleared. Parts of them stay in the cache, and in the process
 Legend: R rows, W width, F inner width.
 """
 
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, List, Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from .activations import ACTIVATIONS
 
 # Numbers of the inner layer that are made at a time.
 PART = 1 << 20
-
-
-def _gelu_gradient(grad: Tensor, inner: Tensor) -> Tensor:
-    return torch.ops.aten.gelu_backward(grad, inner)
-
-
-def _gelu_new_gradient(grad: Tensor, inner: Tensor) -> Tensor:
-    return torch.ops.aten.gelu_backward(grad, inner, approximate="tanh")
-
-
-def _relu_gradient(grad: Tensor, inner: Tensor) -> Tensor:
-    return grad * (inner > 0)
-
-
-# activation -> the gradient of its input, from that of its output and the input
-GRADIENTS: Dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "gelu": _gelu_gradient,
-    "gelu_new": _gelu_new_gradient,
-    "relu": _relu_gradient,
-}
-GELUS: Dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": lambda rows: F.gelu(rows, approximate="tanh"),
-    "relu": F.relu,
-}
 
 
 class _FeedForward(torch.autograd.Function):
@@ -57,7 +33,7 @@ class _FeedForward(torch.autograd.Function):
             kept: List[Tensor] = []
             for part in _parts(len(rows), len(up)):
                 inner = torch.addmm(up_bias_, rows_[part], up_.t())  # (r, F)
-                active = GELUS[activation](inner)
+                active = ACTIVATIONS[activation].function(inner)
                 torch.addmm(down_bias_, active, down_.t(), out=output[part])
                 kept += [inner, active]
         ctx.save_for_backward(rows_, up, down, *kept)
@@ -74,7 +50,7 @@ class _FeedForward(torch.autograd.Function):
         for number, part in enumerate(_parts(len(rows), len(up))):
             inner, active = kept[2 * number : 2 * number + 2]
             _add_product(grad_down, grad[part], active)
-            grad_inner = GRADIENTS[ctx.activation](grad[part] @ down_, inner)
+            grad_inner = ACTIVATIONS[ctx.activation].gradient(grad[part] @ down_, inner)
             _add_product(grad_up, grad_inner, rows[part])
             grad_up_bias += grad_inner.sum(0, dtype=up.dtype)
             torch.mm(grad_inner, up_, out=grad_rows[part])
@@ -115,10 +91,10 @@ def feed_forward(
     rows (Tensor): Shape (R, W).
     up (torch.nn.Linear): From W to F.
     down (torch.nn.Linear): From F to W.
-    activation (str): A name of `GELUS`.
+    activation (str): A name of ACTIVATIONS.
     RETURNS (Tensor): Shape (R, W). Differentiable once, in training on a processor.
     """
     learns = rows.device.type == "cpu" and torch.is_grad_enabled() and up.weight.requires_grad
     if learns and _is_plain(up) and _is_plain(down) and not torch.compiler.is_compiling():
         return _FeedForward.apply(rows, up.weight, up.bias, down.weight, down.bias, activation)
-    return down(GELUS[activation](up(rows)))
+    return down(ACTIVATIONS[activation].function(up(rows)))

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from .activations import ACTIVATIONS
 from .config import BertConfig
-from .feed_forward import GELUS
 
 
 class Pooler(nn.Module):
@@ -44,7 +44,7 @@ class MaskedLMHead(nn.Module):
 
         rows (Tensor): Encoder vectors, shape (n_masked, width).
         RETURNS (Tensor): Transformed vectors, shape (n_masked, width)."""
-        return self.norm(GELUS[self.activation](self.transform(rows)))
+        return self.norm(ACTIVATIONS[self.activation].function(self.transform(rows)))
 
 
 class NextSentenceHead(nn.Module):

@@ -7,34 +7,18 @@ for a small product (`engine.make_engine`).
 Legend: R rows, I inputs, O outputs.
 """
 
-import warnings
-from functools import partial
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .activations import ACTIVATIONS
+
 Product = Callable[[Tensor], Tensor]  # (R, I) -> (R, O)
 
-# activation of a BertConfig -> the same in place: what a product returns is nobody else's
-ACTIVATIONS: Dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": torch.ops.aten.gelu_,
-    "gelu_new": partial(torch.ops.aten.gelu_, approximate="tanh"),
-    "relu": torch.relu_,
-}
-# activation of a BertConfig -> what oneDNN calls it, and its algorithm
-FUSED: Dict[Optional[str], Tuple[str, str]] = {
-    None: ("none", ""),
-    "gelu": ("gelu", "none"),
-    "gelu_new": ("gelu", "tanh"),
-    "relu": ("relu", ""),
-}
 # Packed weights take rows of any number; this is what their layout is chosen for.
 USUAL_ROWS = 1024
-# GELU is never below this: what comes out of it can be shifted to be positive, so that all 256
-# values of a byte are used.
-GELU_FLOOR = 0.1701
 INT8 = 127  # largest size of a weight, and of an activation that may be negative
 # Where a processor has no instructions for neural networks (VNNI), it adds the products of two
 # weights and two activations in 16 bits, which hold them only if the weights are no larger.
@@ -71,7 +55,7 @@ class PlainProduct:
 
     def __init__(self, layer: Affine, activation: Optional[str], dtype: torch.dtype) -> None:
         self.weight, self.bias = layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
-        self.activation = ACTIVATIONS[activation] if activation else None
+        self.activation = ACTIVATIONS[activation].in_place if activation else None
         self.dtype = dtype
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -84,7 +68,7 @@ class PackedProduct:
     """oneDNN's linear layer with weights in its own layout, and the activation fused into it.
 
     layer (Affine): The layer; its weights are copied.
-    activation (Optional[str]): A name of FUSED.
+    activation (Optional[str]): A name of ACTIVATIONS.
     dtype (torch.dtype): float32 or bfloat16.
     """
 
@@ -92,7 +76,7 @@ class PackedProduct:
         weight = layer.weight.detach().to(dtype).contiguous()
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, USUAL_ROWS)
         self.bias = layer.bias.detach().to(dtype)
-        self.fused, self.algorithm = FUSED[activation]
+        self.fused, self.algorithm = ACTIVATIONS[activation].fused if activation else ("none", "")
         self.dtype = dtype
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -116,7 +100,7 @@ class PackedForFew:
     def __init__(self, layer: Affine, activation: Optional[str]) -> None:
         self.few = PackedProduct(layer, None, torch.float32)
         self.many = PlainProduct(layer, None, torch.float32)
-        self.activation = ACTIVATIONS[activation] if activation else None
+        self.activation = ACTIVATIONS[activation].in_place if activation else None
 
     def __call__(self, rows: Tensor) -> Tensor:
         """rows (Tensor): Shape (R, I), float32. RETURNS (Tensor): Shape (R, O), float32."""
@@ -132,8 +116,8 @@ class Int8Product:
 
     layer (Affine): The layer; its weights are copied.
     activation (Optional[str]): A name of ACTIVATIONS.
-    floor (Optional[float]): What no element of the rows is below, if that is known; it makes the
-        steps half as wide.
+    floor (Optional[float]): What no element of the rows is below, if that is known; all 256 values of a
+        byte are then used, and the steps are half as wide.
     largest (int): Largest size of a weight: INT8, or INT8_IN_16_BITS.
     few (bool): Whether to keep the weights in FBGEMM's form, too, for up to FEW_INT8_ROWS rows.
     """
@@ -157,7 +141,7 @@ class Int8Product:
         if floor is not None:
             # The rows are raised by that much, which adds as much of the sum of each weight's inputs.
             self.bias += floor * self.scales * rounded.sum(1)
-        self.activation = ACTIVATIONS[activation] if activation else None
+        self.activation = ACTIVATIONS[activation].in_place if activation else None
         self.few = _pack_for_fbgemm(rounded, self.scales) if few else None
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -199,14 +183,11 @@ def _pack_for_fbgemm(rounded: Tensor, scales: Tensor) -> Any:
     RETURNS (Any): What FBGEMM reads.
     RAISES: RuntimeError where this torch, or the processor, has no FBGEMM."""
     zeros = torch.zeros(len(rounded), dtype=torch.int64)
-    with warnings.catch_warnings():
-        # Such tensors are to go; where they are gone, oneDNN computes few rows, too.
-        warnings.filterwarnings("ignore", "torch.quantize_per_tensor")
-        weight = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
+    weight = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
     before = torch.backends.quantized.engine
-    # The usual one, "x86", takes oneDNN's form where the processor has VNNI.
-    torch.backends.quantized.engine = "fbgemm"
     try:
+        # The usual one, "x86", takes oneDNN's form where the processor has VNNI.
+        torch.backends.quantized.engine = "fbgemm"
         return torch.ops.quantized.linear_prepack(weight, None)
     finally:
         torch.backends.quantized.engine = before

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, MaskedLMHead
 from ..encoder.engine import Engine
+from ..encoder.packing import ENGINE_ROWS, fill
 from ..encoder.shapes import without_memory
 from .doc_encoder import init, shim_of
 from .mask_windows import MaskBatch
@@ -53,7 +54,9 @@ class MaskedLM(nn.Module):
         }
         encode = engine or self.encoder
         for part in batch.micro_batches:
-            vectors = encode(part.pieces.to(device))[torch.from_numpy(part.rows).to(device)]
+            vectors = encode(fill(part.pieces.to(device), ENGINE_ROWS))[
+                torch.from_numpy(part.rows).to(device)
+            ]
             masks = torch.from_numpy(part.masks).to(device)
             for some, places in zip(vectors.split(ROWS_AT_ONCE), masks.split(ROWS_AT_ONCE)):
                 logits = self.mlm(some, embeddings)  # (rows, W) -> (rows, V)

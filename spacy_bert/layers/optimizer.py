@@ -92,9 +92,11 @@ class AdamW(Optimizer):
         gradient (FloatsXd): Its gradient.
         lr_scale (float): A further factor on the rate.
         RETURNS (Tuple[FloatsXd, FloatsXd]): The new array and the cleared gradient.
-        RAISES: FloatingPointError if the gradient is not finite; nothing is changed then.
+        RAISES: FloatingPointError if the gradient is not finite; it is cleared then, and nothing else changed.
         """
         if gradient.size and not bool(abs(gradient).max() < float("inf")):
+            # In place: the next batch's would be added to it.
+            cast(Any, gradient).fill(0)
             raise FloatingPointError(
                 f"The gradient of {key[1]!r} (model {key[0]}) is not finite. It was not stepped. "
                 f"Use a lower learning rate, or look for broken examples in the batch."

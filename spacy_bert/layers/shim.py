@@ -149,17 +149,25 @@ class BertShim(PyTorchShim):
         encoder, asked = self._model.encoder, self._inference
         identity = identity_of(encoder)
         if identity is None or (asked == "fp32" and self.device.type != "cpu"):
+            # What was made before may not be what the weights are when this is over.
+            self.forget_engine()
             return None
         if (engine := self._made.of(asked, identity)) is not None:
             return engine
         with making_engines():
-            made = self._made
             # Another thread may just have made it.
-            if (engine := made.of(asked, identity)) is None:
-                chosen = made.precision if made.asked == asked else None
+            if (engine := self._made.of(asked, identity)) is None:
+                was_asked, precision = self._made[:2]
+                chosen = precision if was_asked == asked else None
+                self.forget_engine()  # before the next one takes memory, too
                 engine = make_engine(encoder, chosen or asked)
                 self._made = Made(asked, engine.precision, engine)
         return engine
+
+    def forget_engine(self) -> None:
+        """Give back the memory of what predicted so far. The next prediction makes it anew."""
+        if self._made.engine is not None:
+            self._made = self._made._replace(engine=None)
 
     def target_device(self) -> torch.device:
         """RETURNS (torch.device): The device that Thinc computes on at the moment."""
@@ -168,7 +176,8 @@ class BertShim(PyTorchShim):
     def predict(self, inputs: ArgsKwargs) -> Dict[str, torch.Tensor]:
         """inputs (ArgsKwargs): What the module is called with.
         RETURNS (Dict[str, torch.Tensor]): Its results. The module is in eval mode already."""
-        with torch.inference_mode():
+        # Without a caller's autocast, which threads that encode side by side would not know of.
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             return self._model(*inputs.args, engine=self.engine(), **inputs.kwargs)
 
     def begin_update(
@@ -178,15 +187,20 @@ class BertShim(PyTorchShim):
         RETURNS (Tuple[Dict[str, torch.Tensor], Callable]): Its results, and a callback that takes
             tensors and their gradients and adds to the gradients of the weights."""
         # A copy of weights that are about to change.
-        self._made = self._made._replace(engine=None)
-        self._model.train()
+        self.forget_engine()
         try:
+            self._model.train()
             results = self._model(*inputs.args, bf16=self.trains_in_bf16, **inputs.kwargs)
         finally:
             self._model.eval()
 
         def backprop(gradients: ArgsKwargs) -> None:
-            torch.autograd.backward(*gradients.args, **gradients.kwargs)
+            try:
+                torch.autograd.backward(*gradients.args, **gradients.kwargs)
+            except BaseException:  # out of memory, or Ctrl-C
+                # Of some weights it may be there already, and would be added to the next batch's.
+                self._model.zero_grad(set_to_none=True)
+                raise
 
         return results, backprop
 
@@ -340,6 +354,7 @@ class BertShim(PyTorchShim):
                 f"is {first!r}: saved {found.get(first)}, expected {expected.get(first)}. "
                 f"Load the pipeline with the config that it was saved with."
             )
+        self.forget_engine()
         device: Optional[torch.device] = self.target_device()
         self._model.load_state_dict({k: v.to(device) for k, v in state.items()}, assign=True)
         for parameter in self._model.parameters():

@@ -1,6 +1,7 @@
 """Where the weights of a model with a BERT in it come from: a checkpoint, or a generator of numbers."""
 
-from typing import Optional, Sequence
+from contextlib import contextmanager
+from typing import Iterator, Sequence
 
 from thinc.api import Model
 from torch import nn
@@ -15,19 +16,24 @@ def load_weights(model: Model, checkpoint: Checkpoint) -> None:
 
     model (Model): The model.
     checkpoint (Checkpoint): What to load. A pooler that it lacks gets random weights.
-    RAISES: ValueError if its sizes are not those of the model, or it lacks another part.
+    RAISES: ValueError if its sizes are not those of the model, or it lacks another part or the vocabulary.
     """
     encoder = find_part(model, "doc-encoder")
     config = BertConfig(**encoder.attrs["sizes"])
     check_sizes(config, checkpoint)
     parts = [name for name, _ in shim_of(encoder)._model.named_children()]
     _check_parts(parts, checkpoint)
-    network = _empty_network(encoder)
-    for name in parts:
-        if name in checkpoint.parts:
-            network.get_submodule(name).load_state_dict(checkpoint.part(name))
-        else:
-            initialize_weights(network.get_submodule(name), std=config.initializer_range)
+    if checkpoint.tokenizer is None:
+        raise ValueError(
+            f"The checkpoint {checkpoint.source} was loaded without its vocabulary, without which no text "
+            f"can be read. Load it by spacy_bert.load_checkpoint(path), without tokenizer=False."
+        )
+    with _empty_network(encoder) as network:
+        for name in parts:
+            if name in checkpoint.parts:
+                network.get_submodule(name).load_state_dict(checkpoint.part(name))
+            else:
+                initialize_weights(network.get_submodule(name), std=config.initializer_range)
     _set_tokenizer(model, checkpoint.tokenizer)
 
 
@@ -45,19 +51,27 @@ def randomize_weights(model: Model, tokenizer: WordPieceTokenizer) -> None:
             f"The vocabulary has {len(tokenizer)} pieces, but vocab_size is {config.vocab_size}. "
             f"Set vocab_size = {len(tokenizer)} in the section of the encoder's model."
         )
-    initialize_weights(_empty_network(encoder), std=config.initializer_range)
+    with _empty_network(encoder) as network:
+        initialize_weights(network, std=config.initializer_range)
     _set_tokenizer(model, tokenizer)
 
 
-def _empty_network(encoder: Model) -> nn.Module:
-    """The layer's network with memory for its weights on the device in use."""
+@contextmanager
+def _empty_network(encoder: Model) -> Iterator[nn.Module]:
+    """The layer's network with memory for its weights on the device in use, to be filled."""
     shim = shim_of(encoder)
     network: nn.Module = shim._model
+    shim.forget_engine()
     network.to_empty(device=shim.target_device())
-    return network
+    try:
+        yield network
+    except BaseException:
+        # Half of them would pass for weights.
+        network.to("meta")
+        raise
 
 
-def _set_tokenizer(model: Model, tokenizer: Optional[WordPieceTokenizer]) -> None:
+def _set_tokenizer(model: Model, tokenizer: WordPieceTokenizer) -> None:
     find_part(model, "doc-windows").attrs["tokenizer"].tokenizer = tokenizer
 
 

@@ -142,6 +142,10 @@ class Bert(Streamed, TrainablePipe):
         RAISES: ValueError if no checkpoint was loaded."""
         return find_part(self.model, "doc-windows").attrs["tokenizer"].get()
 
+    @property
+    def _has_vocabulary(self) -> bool:
+        return find_part(self.model, "doc-windows").attrs["tokenizer"].tokenizer is not None
+
     def _check_loaded(self) -> None:
         if not self.is_loaded:
             raise ValueError(f"The component '{self.name}' has no weights. {NOT_LOADED}")
@@ -328,6 +332,8 @@ class Bert(Streamed, TrainablePipe):
                 else:
                     # None is how it is born, but its annotation says int.
                     cast(Tok2VecListener, listener).receive(cast(int, None), None, None)
+            # Whoever gave the losses may have cleared them by now.
+            self._losses.setdefault(self.name, 0.0)
             self._losses[self.name] += batch.squared_gradient()
             self._latest = describe(batch.docs)
             batch.backward()
@@ -482,7 +488,8 @@ class Bert(Streamed, TrainablePipe):
 
     def from_disk(self, path: Any, *, exclude: Iterable[str] = tuple()) -> "Bert":
         """path (Union[str, Path]): Folder that `to_disk` wrote.
-        RETURNS (Bert): This component with those weights."""
+        RETURNS (Bert): This component with those weights.
+        RAISES: ValueError if the weights are missing or damaged."""
         weights = Path(path) / WEIGHTS
         # Read meanwhile: neither this nor making the tokenizer keeps the other waiting for long.
         with ThreadPoolExecutor(1) as pool:
@@ -491,6 +498,11 @@ class Bert(Streamed, TrainablePipe):
             super().from_disk(path, exclude=exclude)
         if state is not None:
             shim_of(self.model).take_weights(state.result())
+        elif "model" not in exclude and not self.is_loaded and self._has_vocabulary:
+            raise ValueError(
+                f"{weights}, the weights of the encoder, is missing, but its vocabulary is there: the "
+                f"pipeline was not copied as a whole. Copy or save it again."
+            )
         self._set_poolings()
         return self
 

@@ -13,7 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..answers import Answer, answers_of, context_start, is_annotated, set_answers
-from ..layers.finite import spoilt
+from ..layers.finite import check_finite, spoilt
 from ..layers.piece_listener import release_rows
 from ..layers.piece_rows import PieceRows
 from ..segments import split_character
@@ -224,6 +224,8 @@ class SpanQA(Streamed, TrainablePipe):
         targets = [answer_targets(rows.pieces, answer) for rows, answer in zip(outputs, gold)]
         self._warn_of_unfit(examples, gold, targets)
         loss, gradients = self._loss(outputs, targets)
+        # Before it gets into the gradients of the head, where it would stay.
+        check_finite([rows.data for rows in gradients], [example.x for example in examples])
         backprop(gradients)
         if sgd not in (None, False):
             self.finish_update(sgd)

@@ -12,7 +12,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from ..layers.finite import spoilt
+from ..layers.finite import check_finite, spoilt
 from ..targets import score_of, set_score
 from .correlation import pearson, spearman
 from .streaming import Streamed
@@ -157,12 +157,15 @@ class TextRegressor(Streamed, TrainablePipe):
         RETURNS (Tuple[float, Floats2d]): The loss, the mean over Docs that have a number, and the gradient of
             half their sum, as that of spaCy's `textcat`: beside others on one encoder, a head's
             share must not depend on which.
+        RAISES: FloatingPointError if that is not finite.
         """
         targets = [score_of(example.reference) for example in examples]
         mean, scale, ops = self.cfg["mean"], self.cfg["scale"], self.model.ops
         wanted = [[0.0 if target is None else (target - mean) / scale] for target in targets]
         known = [[float(target is not None)] for target in targets]
         gradient = (scores - ops.asarray2f(wanted)) * ops.asarray2f(known)
+        # Here, before it gets into the gradients of the head, where it would stay.
+        check_finite([gradient], [example.x for example in examples])
         n_known = sum(target is not None for target in targets)
         return float((gradient.ravel() ** 2).sum()) / max(1, n_known), gradient
 

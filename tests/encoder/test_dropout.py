@@ -19,6 +19,11 @@ def test_rate_and_scale(rate: float) -> None:
     assert dropped.unique().numel() == 2
 
 
+def test_nearly_all() -> None:
+    """Catches a rate that rounds to all, and a division by the share that is left."""
+    assert torch.isfinite(dropout(torch.ones(1000), 1 - 1e-9)).all()
+
+
 def test_elements_that_share_a_draw_are_independent() -> None:
     """Catches bits of one draw that go together, such as a sign bit that is never set."""
     torch.manual_seed(0)

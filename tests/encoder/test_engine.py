@@ -8,14 +8,13 @@ import torch
 
 from spacy_bert.encoder import BertConfig, BertEncoder, initialize_weights, pack
 from spacy_bert.encoder import engine as engine_module
+from spacy_bert.encoder.activations import ACTIVATIONS, GELU_FLOOR
 from spacy_bert.encoder.centring import find_centres
 from spacy_bert.encoder.engine import Engine, Way, identity_of, make_engine
-from spacy_bert.encoder.feed_forward import GELUS
 from spacy_bert.encoder.precision import multiplies_bf16
 from spacy_bert.encoder.products import (
     FEW_INT8_ROWS,
     FEW_ROWS,
-    GELU_FLOOR,
     INT8_IN_16_BITS,
     Int8Product,
     PackedForFew,
@@ -172,8 +171,13 @@ def test_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
         product = PlainProduct(layer, activation, torch.float32)
         return lambda rows: product(rows) + 1.0
 
+    def of_other_shape(layer, activation, floor):
+        product = PlainProduct(layer, activation, torch.float32)
+        return lambda rows: product(rows)[:-3, :-1]
+
+    ways = [Way("oneDNN", make, 1e-4) for make in (wrong, of_other_shape)]
     way = engine_module.WAYS["fp32"][-1]
-    monkeypatch.setitem(engine_module.WAYS, "fp32", [Way("oneDNN", wrong, 1e-4), way])
+    monkeypatch.setitem(engine_module.WAYS, "fp32", [*ways, way])
     assert make_engine(make_encoder(), "fp32").kernels == "torch"
 
 
@@ -202,7 +206,7 @@ def test_packed_for_few(activation: Optional[str]) -> None:
     layer = torch.nn.Linear(64, 32)
     rows = torch.randn(FEW_ROWS + 1, 64)
     product = PackedForFew(layer, activation)
-    expected = layer(rows) if activation is None else GELUS[activation](layer(rows))
+    expected = layer(rows) if activation is None else ACTIVATIONS[activation].function(layer(rows))
     for n_rows in (1, FEW_ROWS, FEW_ROWS + 1):
         assert torch.allclose(product(rows[:n_rows]), expected[:n_rows], atol=1e-5)
     del product.few
@@ -218,15 +222,15 @@ def test_int8_floor() -> None:
     rows = torch.nn.functional.gelu(torch.randn(50, 64) * 2)
     exact = layer(rows).detach()
     errors = {}
-    for floor in (None, -GELU_FLOOR):
+    for floor in (None, GELU_FLOOR):
         product = Int8Product(layer, None, floor=floor, largest=INT8_IN_16_BITS)
         errors[floor] = (product(rows) - exact).abs().mean()
-    assert errors[-GELU_FLOOR] < errors[None] < 0.02
-    assert torch.nn.functional.gelu(torch.linspace(-3, 3, 10_001)).min() >= -GELU_FLOOR
+    assert errors[GELU_FLOOR] < errors[None] < 0.02
+    assert torch.nn.functional.gelu(torch.linspace(-3, 3, 10_001)).min() >= GELU_FLOOR
 
 
 @NEEDS_FBGEMM
-@pytest.mark.parametrize("floor", [None, -GELU_FLOOR])
+@pytest.mark.parametrize("floor", [None, GELU_FLOOR])
 def test_few_rows_as_many(floor: Optional[float]) -> None:
     """Catches two kernels that round otherwise, or take another zero; and one that is never asked."""
     torch.manual_seed(0)

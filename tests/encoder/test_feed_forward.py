@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from spacy_bert.encoder import BertConfig, BertEncoder, pack
 from spacy_bert.encoder import feed_forward as module
-from spacy_bert.encoder.feed_forward import GELUS, feed_forward
+from spacy_bert.encoder.activations import ACTIVATIONS
+from spacy_bert.encoder.feed_forward import feed_forward
 
 
 def make(dtype: torch.dtype = torch.float32) -> Tuple[Tensor, nn.Linear, nn.Linear]:
@@ -23,7 +24,7 @@ def gradients(output: Tensor, rows: Tensor, up: nn.Linear, down: nn.Linear) -> L
     return list(torch.autograd.grad((output * weights).sum(), inputs))
 
 
-@pytest.mark.parametrize("activation", sorted(GELUS))
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 @pytest.mark.parametrize("n_at_once", [1, 4, 11, 50])
 def test_equals_the_plain_one(
     activation: str, n_at_once: int, monkeypatch: pytest.MonkeyPatch
@@ -34,7 +35,7 @@ def test_equals_the_plain_one(
     rows, up, down = make()
     output = feed_forward(rows, up, down, activation=activation)
     assert "_FeedForward" in str(output.grad_fn)
-    expected = down(GELUS[activation](up(rows)))
+    expected = down(ACTIVATIONS[activation].function(up(rows)))
     torch.testing.assert_close(output, expected)
     for found, wanted in zip(
         gradients(output, rows, up, down), gradients(expected, rows, up, down), strict=True
@@ -42,7 +43,7 @@ def test_equals_the_plain_one(
         torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("activation", sorted(GELUS))
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_finite_differences(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a derivative that both ways above share."""
     monkeypatch.setattr(module, "PART", 40)
@@ -58,10 +59,10 @@ def test_autocast() -> None:
     rows, up, down = make()
     with torch.autocast("cpu", torch.bfloat16):
         output = feed_forward(rows, up, down, activation="gelu")
-        plain = down(GELUS["gelu"](up(rows)))
+        plain = down(ACTIVATIONS["gelu"].function(up(rows)))
     assert output.dtype == plain.dtype == torch.bfloat16
     assert torch.equal(output, plain)
-    exact = gradients(down(GELUS["gelu"](up(rows))), rows, up, down)
+    exact = gradients(down(ACTIVATIONS["gelu"].function(up(rows))), rows, up, down)
     for found, wanted in zip(gradients(output, rows, up, down), exact, strict=True):
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.02)

@@ -8,6 +8,8 @@ import torch
 from thinc.types import ArgsKwargs
 
 from spacy_bert import from_checkpoint
+from spacy_bert.encoder.engine import Engine
+from spacy_bert.encoder.packing import ENGINE_ROWS, WORTH_FILLING
 from spacy_bert.layers import masked_lm
 from spacy_bert.layers.doc_encoder import find_part, shim_of
 from spacy_bert.layers.doc_windows import doc_pieces
@@ -92,6 +94,22 @@ def test_logits_in_parts(nlp, monkeypatch, rows_at_once):
     assert len(set(map(tuple, alone.ids.tolist()))) > 1
     np.testing.assert_array_equal(parts.ids, alone.ids)
     np.testing.assert_allclose(parts.logits, alone.logits, atol=1e-5)
+
+
+def test_numbers_of_rows(nlp, monkeypatch):
+    """Catches batches of each and every number of rows, for each of which kernels are compiled and kept."""
+    seen = []
+    call = Engine.__call__
+
+    def watched(self, pieces, **rest):
+        seen.append(len(pieces.ids))
+        return call(self, pieces, **rest)
+
+    monkeypatch.setattr(Engine, "__call__", watched)
+    for n in (300, 301):
+        predictions(nlp, "Alice " * n + "[MASK]" + " Bob" * n)
+        predictions(nlp, " ".join(["[MASK] likes Bob and Carol."] * n))
+    assert seen and all(n % ENGINE_ROWS == 0 for n in seen if n >= WORTH_FILLING * ENGINE_ROWS)
 
 
 def predictions(nlp, text):

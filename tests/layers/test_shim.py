@@ -94,6 +94,21 @@ def test_mode_after_failure(dropout_nlp: Any, texts: List[str]) -> None:
     nlp.update(examples_of(nlp, texts), sgd=AdamW(0.01))
 
 
+def test_backward_that_fails(dropout_nlp: Any, texts: List[str]) -> None:
+    """A backward pass that ends half way (memory, Ctrl-C), and whose gradients are added to those of
+    the next batch."""
+    nlp = dropout_nlp
+    network = network_of(nlp.get_pipe("bert").model)
+    weight = network.encoder.layers[0].attention.qkv.weight
+    hook = weight.register_hook(lambda gradient: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        nlp.update(examples_of(nlp, texts), sgd=False)
+    hook.remove()
+    assert all(parameter.grad is None for parameter in network.parameters())
+    nlp.update(examples_of(nlp, texts), sgd=False)
+    assert weight.grad.any()
+
+
 def test_prediction_keeps_no_graph(tiny_nlp: Any) -> None:
     """Activations that prediction keeps for a backward pass."""
     shim = shim_of(tiny_nlp.get_pipe("bert").model)

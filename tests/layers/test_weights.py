@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from spacy_bert.encoder import load_checkpoint
-from spacy_bert.layers.doc_encoder import shim_of
+from spacy_bert.layers import weights as weights_module
+from spacy_bert.layers.doc_encoder import find_part, shim_of
 from spacy_bert.layers.weights import load_weights, randomize_weights
 from spacy_bert.models.encoder import Bert
 from spacy_bert.wordpiece import WordPieceTokenizer
@@ -32,6 +33,31 @@ def test_dropout_is_the_users_choice(make_checkpoint: Callable[..., Path]) -> No
     checkpoint = make_checkpoint(hidden_dropout=0.5)
     model = build(checkpoint, hidden_dropout=0.0)
     assert network_of(model).encoder.config.hidden_dropout == 0.0
+
+
+def test_no_vocabulary(tiny_checkpoint: Path) -> None:
+    """A vocabulary that is taken away by a checkpoint that was loaded without."""
+    model = build(tiny_checkpoint)
+    with pytest.raises(ValueError, match="loaded without its vocabulary.*tokenizer=False"):
+        load_weights(model, load_checkpoint(tiny_checkpoint, tokenizer=False))
+    assert find_part(model, "doc-windows").attrs["tokenizer"].get()
+
+
+def test_interrupted(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that nobody filled, taken for weights."""
+    model, checkpoint = build(tiny_checkpoint), load_checkpoint(tiny_checkpoint)
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(network_of(model).pooler, "load_state_dict", interrupt)
+    monkeypatch.setattr(weights_module, "initialize_weights", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load_weights(model, checkpoint)
+    assert not shim_of(model).is_loaded
+    monkeypatch.undo()
+    load_weights(model, checkpoint)
+    assert shim_of(model).is_loaded
 
 
 def test_missing_pooler(make_checkpoint: Callable[..., Path]) -> None:

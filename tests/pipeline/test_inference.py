@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from spacy.language import Language
 
 import spacy_bert
+from spacy_bert.encoder import engine as engine_module
 from spacy_bert.encoder.engine import make_engine
 from spacy_bert.layers import shim as shim_module
 from spacy_bert.layers.doc_encoder import shim_of
@@ -132,6 +134,55 @@ def test_hooks_still_run(tiny_nlp: Language) -> None:
     assert not np.allclose(before, tensors(tiny_nlp))
     handle.remove()
     assert np.array_equal(before, tensors(tiny_nlp))
+
+
+def test_adapters_that_are_merged(tiny_nlp: Language) -> None:
+    """Catches the engine from before the adapters: whoever merges them writes past torch's count of
+    changes."""
+    encoder = shim_of(tiny_nlp.get_pipe("bert").model)._model.encoder  # type: ignore[attr-defined]
+    plain = encoder.layers[0].up
+    before = tensors(tiny_nlp)
+
+    class Adapter(torch.nn.Linear):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(rows, plain.weight + 0.1, plain.bias)
+
+    encoder.layers[0].up = Adapter(*plain.weight.shape[::-1])
+    adapted = tensors(tiny_nlp)
+    plain.weight.data += 0.1
+    encoder.layers[0].up = plain
+    merged = tensors(tiny_nlp)
+    assert np.abs(merged - adapted).max() < np.abs(merged - before).max() / 10
+
+
+def test_one_engine_at_a_time(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches memory for two: that of weights that are no more, while the next one is made."""
+    tensors(tiny_nlp)
+    shim = shim_of(tiny_nlp.get_pipe("bert").model)  # type: ignore[attr-defined]
+    old = weakref.ref(shim.engine())
+    make = shim_module.make_engine
+    alive = []
+
+    def watched(encoder: Any, inference: str) -> Any:
+        alive.append(old() is not None)
+        return make(encoder, inference)
+
+    monkeypatch.setattr(shim_module, "make_engine", watched)
+    perturb(tiny_nlp)
+    tensors(tiny_nlp)
+    assert alive == [False]
+
+
+def test_autocast_of_the_caller(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a precision that depends on who calls, and on how many texts are computed side by
+    side; kernels whose trial fails there, for good."""
+    bert: Any = tiny_nlp.get_pipe("bert")
+    expected, kernels = tensors(tiny_nlp), bert.engine
+    monkeypatch.setattr(engine_module, "_probed", {})
+    shim_of(bert.model).forget_engine()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert bert.engine == kernels
+        assert np.abs(tensors(tiny_nlp) - expected).max() <= 1e-6
 
 
 def test_in_config(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -218,6 +218,14 @@ def test_damaged_weights_are_named(tiny_nlp, tmp_path):
         spacy.load(tmp_path)
 
 
+def test_lost_weights_are_named(tiny_nlp, tmp_path):
+    """Catches a folder that was copied in part, and an error that advises to train."""
+    tiny_nlp.to_disk(tmp_path)
+    (tmp_path / "bert" / WEIGHTS).unlink()
+    with pytest.raises(ValueError, match=f"{WEIGHTS}.*is missing.*[Cc]opy"):
+        spacy.load(tmp_path)
+
+
 def test_no_weights_no_file(tiny_nlp, tmp_path):
     """Catches the weights of another encoder that stay in a folder."""
     tiny_nlp.to_disk(tmp_path)

@@ -10,6 +10,7 @@ import spacy
 import torch
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus, Example
+from thinc.api import Adam
 
 import spacy_bert
 from spacy_bert.answers import Answer, answers_of, candidates, facts_of, set_answers
@@ -425,6 +426,18 @@ def test_listener_of_tokens(tiny_checkpoint: Path) -> None:
     wrong = {**LISTENER, "@architectures": "spacy-bert.BertListener.v1"}
     with pytest.raises(ValueError, match="for each piece .*BertPieceListener"):
         nlp.add_pipe("span_qa", config={"model": {"tok2vec": wrong}})
+
+
+def test_gradient_that_is_not_finite(raw: Any) -> None:
+    """Catches a batch whose NaN stays in the gradients of the head, and spoils each step to come."""
+    layer = next(n for n in raw.get_pipe("span_qa").model.walk() if n.has_param("b"))
+    before = layer.get_param("b").copy()
+    layer.set_param("b", before * float("nan"))
+    with pytest.raises(FloatingPointError, match="batch of"):
+        raw.update(toy_examples(raw), sgd=AdamW(0.01))
+    layer.set_param("b", before)
+    raw.update(toy_examples(raw), sgd=Adam(0.01))
+    assert np.isfinite(layer.get_param("W")).all()
 
 
 def test_spoilt_weights(nlp: Any) -> None:

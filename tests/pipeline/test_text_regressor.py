@@ -13,7 +13,7 @@ import spacy
 from scipy import stats
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from thinc.api import fix_random_seed, get_current_ops
+from thinc.api import Adam, fix_random_seed, get_current_ops
 
 from spacy_bert import make_pair, targets
 from spacy_bert.layers.doc_encoder import shim_of
@@ -330,6 +330,34 @@ def test_train_resume_and_evaluate(tiny_checkpoint: Any, pairs: Any, tmp_path: A
     resumed = run_training(further, tmp_path / "second")
     assert resumed.get_pipe("text_regressor").cfg == pipe.cfg
     assert not equal(weights(resumed), weights(nlp))
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_gradient_that_is_not_finite(nlp: Any, make_examples: Any) -> None:
+    """Catches a batch whose infinity stays in the gradients of the head, and spoils each step to come."""
+    layer = nlp.get_pipe("text_regressor").model.get_ref("output_layer")
+    broken = numbered(nlp, make_examples)
+    set_score(broken[0].reference, 1e300)
+    with pytest.raises(FloatingPointError, match="batch of 6 Docs that starts with 'Alice lives"):
+        nlp.update(broken, sgd=AdamW(0.01))
+    for optimizer in (AdamW(0.01), Adam(0.01)):
+        before = layer.get_param("W").copy()
+        nlp.update(numbered(nlp, make_examples), sgd=optimizer)
+        assert np.isfinite(layer.get_param("W")).all() and (layer.get_param("W") != before).any()
+
+
+def test_losses_that_are_cleared(tiny_nlp: Any, make_examples: Any) -> None:
+    """Catches a step that was put off, and is lost because nobody keeps the losses any more."""
+    for name in ("one", "two"):
+        tiny_nlp.add_pipe("text_regressor", name, config=regressor())
+    examples = numbered(tiny_nlp, make_examples)
+    tiny_nlp.initialize(lambda: examples)
+    perturb(tiny_nlp)
+    before, losses = weights(tiny_nlp), {}
+    tiny_nlp.update(examples, sgd=AdamW(0.01), losses=losses, exclude=["two"])
+    losses.clear()
+    tiny_nlp("Alice")
+    assert not equal(weights(tiny_nlp), before)
 
 
 def test_spoilt_weights(nlp: Any) -> None:
