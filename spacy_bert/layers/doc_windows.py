@@ -157,12 +157,19 @@ def doc_pieces(
     encoded_texts = encode_masked(tokenizer, texts) if masked else tokenizer.encode_batch(texts)
     result = []
     for doc, text, encoded in zip(docs, texts, encoded_texts):
-        places = doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2)
-        alignment = align(encoded.offsets, places[:, 0], places[:, 0] + places[:, 1])
+        alignment = align_doc(doc, encoded.offsets)
         split = split_piece(doc, encoded.offsets)
         windows = split_windows(len(encoded.ids), max_length=window, stride=stride, split=split)
         result.append(DocPieces(encoded.ids, encoded.offsets, alignment, windows, text[:60]))
     return result
+
+
+def align_doc(doc: Doc, offsets: np.ndarray) -> Alignment:
+    """doc (Doc): A Doc.
+    offsets (np.ndarray): Characters of the pieces of its text, shape (n_pieces, 2).
+    RETURNS (Alignment): Which of them make which of its tokens."""
+    places = doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2)
+    return align(offsets, places[:, 0], places[:, 0] + places[:, 1])
 
 
 def split_piece(doc: Doc, offsets: np.ndarray) -> Optional[int]:

@@ -11,16 +11,14 @@ Legend: R rows of a Doc, W width of a row.
 from typing import Any, Callable, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
-from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d, Ints1d, Ragged
 
-from ..alignment import align
 from ..windows import Window
 from .annotations import values_of
 from .doc_encoder import ROWS
-from .doc_windows import DocPieces
+from .doc_windows import DocPieces, align_doc
 
 
 class PieceRows(Ragged):
@@ -200,6 +198,4 @@ def doc_geometry(
     offsets (np.ndarray): Their characters, shape (n_pieces, 2).
     windows (List[Window]): Its windows.
     RETURNS (DocPieces): All of that, aligned with the tokens that the Doc has now."""
-    places = doc.to_array([IDX, LENGTH]).astype(np.int64).reshape(-1, 2)
-    alignment = align(offsets, places[:, 0], places[:, 0] + places[:, 1])
-    return DocPieces(ids, offsets, alignment, windows, doc.text[:60])
+    return DocPieces(ids, offsets, align_doc(doc, offsets), windows, doc.text[:60])

@@ -8,8 +8,9 @@ from spacy.tokens import Doc, Span
 from thinc.types import Floats1d, Floats2d
 from thinc.util import to_numpy
 
-from ..alignment import Alignment, align
+from ..alignment import Alignment
 from ..layers.annotations import clear, encoder_names, tokens_of, values_of
+from ..layers.doc_windows import align_doc
 
 
 class BertView:
@@ -56,9 +57,7 @@ class BertView:
     @property
     def alignment(self) -> Alignment:
         """RETURNS (Alignment): Which pieces make which token."""
-        starts = np.array([token.idx for token in self.doc], dtype=np.int64)
-        ends = np.array([token.idx + len(token) for token in self.doc], dtype=np.int64)
-        return align(self.offsets, starts, ends)
+        return align_doc(self.doc, self.offsets)
 
     def pieces_of(self, i: int) -> List[str]:
         """i (int): Index of a token.
@@ -101,7 +100,10 @@ class BertView:
     def _value(self, key: str) -> Any:
         values = self._values()
         if key not in values:
-            raise ValueError(f"The results of the encoder '{self.name}' were cleared from the Doc.")
+            raise ValueError(
+                f"The results of the encoder '{self.name}' were cleared from the Doc. Read them before that, "
+                f"or process the Doc again."
+            )
         return values[key]
 
     def __repr__(self) -> str:
