@@ -3,11 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, cast
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, cast
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
+from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -18,19 +18,12 @@ from ..layers.annotations import annotate
 from ..layers.doc_encoder import (
     ROWS,
     DocVectors,
-    check_pooling,
     find_part,
     is_loaded,
     shim_of,
 )
 from ..layers.finite import describe
-from ..layers.listeners import (
-    BertListenerModel,
-    PooledListenerModel,
-    check_device,
-    check_width,
-)
-from ..layers.piece_listener import PieceListenerModel, PieceReaders
+from ..layers.listeners import BertListenerModel, check_device
 from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
 from ..layers.shim import read_weights, weights_apart
@@ -39,14 +32,14 @@ from ..layers.weights import load_weights, randomize_weights
 from ..wordpiece import WordPieceTokenizer
 from .bare_tokens import bare_tokens, warn_of
 from .doc_view import install_similarity
-from .segments import check_place_of_segments
+from .listened_to import ListenedTo
 from .streaming import Streamed
 
 WEIGHTS = "weights.safetensors"
 KEEPABLE = ("tokens", "pooler", "max", ROWS)
 
 
-class Bert(Streamed, TrainablePipe):
+class Bert(ListenedTo, Streamed, TrainablePipe):
     """The shared BERT encoder of a pipeline (factory `bert`).
 
     vocab (Vocab): The shared vocabulary.
@@ -89,24 +82,16 @@ class Bert(Streamed, TrainablePipe):
         self.set_tensor = set_tensor
         self.keep = list(keep)
         self.cfg: Dict[str, Any] = {}
-        self.listener_map = {}
         self._batch: Optional[SharedBatch] = None
         self._deferred: Optional[Optimizer] = None
         self._losses: Dict[str, float] = {}
         self._latest = "no batch"
-        self._heard: Set[str] = set()
-        self._readers = PieceReaders()
         # Tokens that got zeros because they have no pieces; whitespace, which has none, aside.
         self.n_bare_tokens = 0
         self.inference = inference
-        self._set_poolings()
+        self.begin_listening()
 
     # Sizes and weights
-
-    @property
-    def width(self) -> int:
-        """RETURNS (int): Width of the vectors."""
-        return find_part(self.model, "doc-encoder").get_dim("nO")
 
     @property
     def is_loaded(self) -> bool:
@@ -174,9 +159,11 @@ class Bert(Streamed, TrainablePipe):
         checkpoint (Optional[str]): Folder or hub id of a BERT in HuggingFace's format.
         revision (Optional[str]): Revision of the hub id.
         vocab (Optional[str]): Instead of a checkpoint: folder of a vocabulary, for random weights.
-        RAISES: ValueError if there are no weights and neither is named, or both are.
+        RAISES: ValueError if there are no weights and neither is named, or both are; or if a listener
+            would predict from vectors of another encoder than it learns from.
         """
         validate_get_examples(get_examples, "Bert.initialize")
+        self.check_listeners()
         if checkpoint and vocab:
             raise ValueError(
                 f"[initialize.components.{self.name}] names both checkpoint = {checkpoint!r} and "
@@ -199,10 +186,12 @@ class Bert(Streamed, TrainablePipe):
 
         docs (Iterable[Doc]): The Docs.
         RETURNS (DocVectors): Their pieces and vectors.
-        RAISES: ValueError if the encoder has no weights; FloatingPointError if they are spoilt.
+        RAISES: ValueError if the encoder has no weights, or `check_listeners` does; FloatingPointError if the
+            weights are spoilt.
         """
         docs = list(docs)
         self._check_loaded()
+        self.check_listeners()
         if not self._readers.is_up_to_date:
             self._set_poolings()
         # While it is annotating the batch of an update, that batch is not over.
@@ -271,6 +260,7 @@ class Bert(Streamed, TrainablePipe):
         examples = list(examples)
         validate_examples(examples, "Bert.update")
         self._check_loaded()
+        self.check_listeners()
         self._finish_batch()
         docs = [example.predicted for example in examples]
         if not self.listeners:
@@ -356,111 +346,6 @@ class Bert(Streamed, TrainablePipe):
         if self._deferred is not None or (self._batch is not None and self._batch.reported):
             self._finish_batch()
         yield from super().use_params(params)
-
-    # Listeners
-
-    @property
-    def listener_map(self) -> Dict[str, List[Model]]:
-        """RETURNS (Dict[str, List[Model]]): Component -> its layers that read this encoder's vectors."""
-        return self._listener_map
-
-    @listener_map.setter
-    def listener_map(self, value: Dict[str, List[Model]]) -> None:
-        """value (Dict[str, List[Model]]): An empty map, when spaCy links the pipeline anew."""
-        self._listener_map = value
-        self._is_nearest, self._owns_tensor = True, self.set_tensor
-
-    @property
-    def listeners(self) -> List[Model]:
-        """RETURNS (List[Model]): The layers that read this encoder's vectors."""
-        return [listener for names in self.listener_map.values() for listener in names]
-
-    @property
-    def listening_components(self) -> List[str]:
-        """RETURNS (List[str]): The components that they belong to."""
-        return list(self.listener_map)
-
-    def add_listener(self, listener: Model, component_name: str) -> None:
-        """listener (Model): A layer that is to read this encoder's vectors.
-        component_name (str): The component that it belongs to.
-        RAISES: ValueError if it expects vectors of another width."""
-        check_width(listener, self.name, self.width)
-        listeners = self.listener_map.setdefault(component_name, [])
-        if listener not in listeners:
-            listeners.append(listener)
-        if isinstance(listener, BertListenerModel):
-            listener.link(self.name, self.width)
-        self._set_poolings()
-
-    def remove_listener(self, listener: Model, component_name: str) -> bool:
-        """listener (Model): A layer.
-        component_name (str): The component that it belongs to.
-        RETURNS (bool): Whether it was a listener of this encoder."""
-        listeners = self.listener_map.get(component_name, [])
-        others = [other for other in listeners if other is not listener]
-        if len(others) == len(listeners):
-            return False
-        # A new list: nlp.replace_listeners is walking over the old one.
-        self.listener_map[component_name] = others
-        if not others:
-            del self.listener_map[component_name]
-        self._heard.clear()
-        self._readers = PieceReaders()
-        self._set_poolings()
-        return True
-
-    def find_listeners(self, component: Any) -> None:
-        """component (Any): A component behind this one, whose listeners are to be linked.
-        RAISES: ValueError if one of them expects vectors of another width, or would predict from vectors
-            of another encoder than it learns from."""
-        check_place_of_segments(component, self.name)
-        if not isinstance(getattr(component, "model", None), Model):
-            return
-        if isinstance(component, Bert):
-            # Components behind it that listen to "*" mean that one.
-            self._is_nearest = False
-        if isinstance(component, Tok2Vec) or (isinstance(component, Bert) and component.set_tensor):
-            self._owns_tensor = False
-        for node in component.model.walk():
-            if isinstance(node, BertListenerModel):
-                if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
-                    self.add_listener(node, component.name)
-            elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
-                self.add_listener(node, component.name)
-
-    def _is_heard_by(self, listener: Tok2VecListener) -> bool:
-        """Whether spaCy's own listener, behind this encoder, listens to it. In prediction it reads
-        `doc.tensor`, so it has to mean whoever sets that last."""
-        upstream, width = listener.upstream_name, listener.maybe_get_dim("nO")
-        if upstream == self.name and not self._owns_tensor:
-            raise ValueError(
-                f"A spacy.Tok2VecListener.v1 has upstream = '{self.name}'. In prediction it reads "
-                f"doc.tensor, which '{self.name}' does not set, or which another encoder behind it sets. "
-                f"Use spacy-bert.BertListener.v1, which finds the vectors of its own encoder."
-            )
-        is_meant = upstream == self.name or (upstream == "*" and width in (None, self.width))
-        if self._owns_tensor and not is_meant:
-            raise ValueError(
-                f"A spacy.Tok2VecListener.v1 with upstream = '{upstream}' and width = {width} stands behind "
-                f"'{self.name}', whose vectors have width {self.width}. In prediction it reads doc.tensor, "
-                f"which '{self.name}' sets: put it before '{self.name}', or give '{self.name}' "
-                f"set_tensor = false. Vectors of another BERT it reads as spacy-bert.BertListener.v1."
-            )
-        return is_meant and self._owns_tensor
-
-    def _set_poolings(self) -> None:
-        """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A
-        component that is disabled while the pipeline is linked is not among the listeners then, but
-        still reads what it read before."""
-        self._heard |= {x.pooling for x in self.listeners if isinstance(x, PooledListenerModel)}
-        linked = [x for x in self.listeners if isinstance(x, PieceListenerModel)]
-        self._readers.link(linked, keep=ROWS in self.keep)
-        wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens", ROWS}
-        rows = [ROWS] if [*self._readers] or ROWS in self.keep else []
-        find_part(self.model, "doc-encoder").attrs["poolings"] = [
-            *sorted(map(check_pooling, wanted)),
-            *rows,
-        ]
 
     # Saving
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import spacy
+from spacy.cli.init_config import init_config
 from spacy.tokens import Doc, DocBin
 
 import spacy_bert
@@ -212,26 +213,41 @@ def test_tok2vec_behind(tiny_nlp, make_examples, width):
 
 
 @pytest.mark.parametrize("upstream, width", [("tok2vec", 32), ("tok2vec", 48), ("*", 48)])
-def test_tok2vec_in_front(tiny_nlp, upstream, width):
+def test_tok2vec_in_front(tiny_nlp, make_examples, upstream, width):
     """Catches a head that learns from spaCy's tok2vec and predicts from what the encoder has put in
     the place of its vectors."""
     add_tok2vec(tiny_nlp, width, before="bert")
     config = tagger(stock_listener(width, upstream))
-    with pytest.raises(ValueError, match=r"behind 'bert'.*doc\.tensor.*set_tensor = false"):
-        tiny_nlp.add_pipe("tagger", config=config)
+    tiny_nlp.add_pipe("tagger", config=config)
+    message = r"behind 'bert'.*doc\.tensor.*set_tensor = false"
+    examples = examples_of(tiny_nlp, make_examples)
+    with pytest.raises(ValueError, match=message):
+        tiny_nlp.initialize(lambda: examples)
+    with pytest.raises(ValueError, match=message):
+        tiny_nlp.get_pipe("bert").update(examples)
+    with pytest.raises(ValueError, match=message):
+        tiny_nlp(TEXT)
     tiny_nlp.remove_pipe("tagger")
     tiny_nlp.add_pipe("tagger", config=config, before="bert")
+    tiny_nlp.initialize(lambda: examples)
+    assert tiny_nlp(TEXT).tensor.shape == (5, 32)
 
 
 def test_tok2vec_in_front_keeps_the_tensor(tiny_nlp, make_examples):
     """Catches the remedy that the error names not being one."""
     add_tok2vec(tiny_nlp, 48, before="bert")
-    bert = tiny_nlp.get_pipe("bert")
-    bert.set_tensor = False
     tiny_nlp.add_pipe("tagger", config=tagger(stock_listener(48)))
+    tiny_nlp.get_pipe("bert").set_tensor = False
     tiny_nlp.add_pipe("ner", config=ner(listener(32)))
     tiny_nlp.initialize(lambda: examples_of(tiny_nlp, make_examples))
     doc = tiny_nlp(TEXT)
     expected = tiny_nlp.get_pipe("tok2vec").predict([tiny_nlp.make_doc(TEXT)])[0]
     np.testing.assert_allclose(doc.tensor, expected, atol=1e-6)
     assert doc._.bert.tokens.shape == (len(doc), 32)
+
+
+def test_templates_of_spacy(tmp_path):
+    """Catches an error where spaCy only puts a config together: its template has a tok2vec before ours."""
+    config = init_config(lang="en", pipeline=["bert", "ner"], silent=True)
+    names = config["nlp"]["pipeline"]
+    assert names.index("tok2vec") < names.index("bert") < names.index("ner")

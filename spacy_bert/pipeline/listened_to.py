@@ -1,0 +1,149 @@
+"""The listeners of a `bert` component: who they are, and what they need it to make."""
+
+from typing import Any, Dict, List, Optional, Sequence, Set
+
+from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
+from thinc.api import Model
+
+from ..layers.doc_encoder import ROWS, check_pooling, find_part
+from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
+from ..layers.piece_listener import PieceListenerModel, PieceReaders
+from .segments import check_place_of_segments
+
+
+class ListenedTo:
+    """What spaCy asks of a component that others listen to (`spacy.ty.ListenedToComponent`).
+
+    model (Model): Its encoder.
+    name (str): Its name in the pipeline.
+    set_tensor (bool): Whether it sets `doc.tensor`.
+    keep (Sequence[str]): What it leaves on Docs, whoever listens.
+    """
+
+    model: Model
+    name: str
+    set_tensor: bool
+    keep: Sequence[str]
+
+    def begin_listening(self) -> None:
+        """Nobody listens yet. Called once, when the rest is there."""
+        self.listener_map = {}
+        self._heard: Set[str] = set()
+        self._readers = PieceReaders()
+        self._set_poolings()
+
+    @property
+    def width(self) -> int:
+        """RETURNS (int): Width of the vectors."""
+        return find_part(self.model, "doc-encoder").get_dim("nO")
+
+    @property
+    def listener_map(self) -> Dict[str, List[Model]]:
+        """RETURNS (Dict[str, List[Model]]): Component -> its layers that read this encoder's vectors."""
+        return self._listener_map
+
+    @listener_map.setter
+    def listener_map(self, value: Dict[str, List[Model]]) -> None:
+        """value (Dict[str, List[Model]]): An empty map, when spaCy links the pipeline anew."""
+        self._listener_map = value
+        self._is_nearest, self._owns_tensor = True, self.set_tensor
+        self._conflict: Optional[str] = None
+
+    @property
+    def listeners(self) -> List[Model]:
+        """RETURNS (List[Model]): The layers that read this encoder's vectors."""
+        return [listener for names in self.listener_map.values() for listener in names]
+
+    @property
+    def listening_components(self) -> List[str]:
+        """RETURNS (List[str]): The components that they belong to."""
+        return list(self.listener_map)
+
+    def add_listener(self, listener: Model, component_name: str) -> None:
+        """listener (Model): A layer that is to read this encoder's vectors.
+        component_name (str): The component that it belongs to.
+        RAISES: ValueError if it expects vectors of another width."""
+        check_width(listener, self.name, self.width)
+        listeners = self.listener_map.setdefault(component_name, [])
+        if listener not in listeners:
+            listeners.append(listener)
+        if isinstance(listener, BertListenerModel):
+            listener.link(self.name, self.width)
+        self._set_poolings()
+
+    def remove_listener(self, listener: Model, component_name: str) -> bool:
+        """listener (Model): A layer.
+        component_name (str): The component that it belongs to.
+        RETURNS (bool): Whether it was a listener of this encoder."""
+        listeners = self.listener_map.get(component_name, [])
+        others = [other for other in listeners if other is not listener]
+        if len(others) == len(listeners):
+            return False
+        # A new list: nlp.replace_listeners is walking over the old one.
+        self.listener_map[component_name] = others
+        if not others:
+            del self.listener_map[component_name]
+        self._heard.clear()
+        self._readers = PieceReaders()
+        self._set_poolings()
+        return True
+
+    def find_listeners(self, component: Any) -> None:
+        """component (Any): A component behind this one, whose listeners are to be linked.
+        RAISES: ValueError if one of them expects vectors of another width."""
+        check_place_of_segments(component, self.name)
+        if not isinstance(getattr(component, "model", None), Model):
+            return
+        if isinstance(component, ListenedTo):
+            # Components behind it that listen to "*" mean that one.
+            self._is_nearest = False
+        if isinstance(component, Tok2Vec) or (
+            isinstance(component, ListenedTo) and component.set_tensor
+        ):
+            self._owns_tensor = False
+        for node in component.model.walk():
+            if isinstance(node, BertListenerModel):
+                if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
+                    self.add_listener(node, component.name)
+            elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
+                self.add_listener(node, component.name)
+
+    def _is_heard_by(self, listener: Tok2VecListener) -> bool:
+        """Whether spaCy's own listener, behind this encoder, listens to it. In prediction it reads
+        `doc.tensor`, so it has to mean whoever sets that last."""
+        upstream, width = listener.upstream_name, listener.maybe_get_dim("nO")
+        if upstream == self.name and not self._owns_tensor:
+            raise ValueError(
+                f"A spacy.Tok2VecListener.v1 has upstream = '{self.name}'. In prediction it reads "
+                f"doc.tensor, which '{self.name}' does not set, or which another encoder behind it sets. "
+                f"Use spacy-bert.BertListener.v1, which finds the vectors of its own encoder."
+            )
+        is_meant = upstream == self.name or (upstream == "*" and width in (None, self.width))
+        if self._owns_tensor and not is_meant:
+            # Not an error yet: pipelines are built in steps, and templates of spaCy's stop half way.
+            self._conflict = (
+                f"A spacy.Tok2VecListener.v1 with upstream = '{upstream}' and width = {width} stands behind "
+                f"'{self.name}', whose vectors have width {self.width}. In prediction it reads doc.tensor, "
+                f"which '{self.name}' sets: put it before '{self.name}', or give '{self.name}' "
+                f"set_tensor = false. Vectors of another BERT it reads as spacy-bert.BertListener.v1."
+            )
+        return is_meant and self._owns_tensor
+
+    def check_listeners(self) -> None:
+        """RAISES: ValueError if a listener would predict from vectors of another encoder than it learns from."""
+        if self.set_tensor and self._conflict is not None:
+            raise ValueError(self._conflict)
+
+    def _set_poolings(self) -> None:
+        """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A
+        component that is disabled while the pipeline is linked is not among the listeners then, but
+        still reads what it read before."""
+        self._heard |= {x.pooling for x in self.listeners if isinstance(x, PooledListenerModel)}
+        linked = [x for x in self.listeners if isinstance(x, PieceListenerModel)]
+        self._readers.link(linked, keep=ROWS in self.keep)
+        wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens", ROWS}
+        rows = [ROWS] if [*self._readers] or ROWS in self.keep else []
+        find_part(self.model, "doc-encoder").attrs["poolings"] = [
+            *sorted(map(check_pooling, wanted)),
+            *rows,
+        ]
