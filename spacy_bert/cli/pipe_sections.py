@@ -35,8 +35,8 @@ DOCS = Source(
 path = ${paths.train}
 # true: train on single sentences, with the tokens as annotated instead of the tokenizer's.
 gold_preproc = false
-# Above 0: texts of more tokens are cut into sentences, or left out. There is no need for it: the
-# encoder reads texts of any length, in windows.
+# Above 0: texts of more tokens are cut into sentences, or left out. The encoder reads texts of any
+# length, in windows; but a long text is trained on as a whole, and that takes memory.
 max_length = 0
 # Above 0: how many texts to read.
 limit = 0

@@ -166,7 +166,7 @@ them, the width that listeners declare is so many times that of the encoder.""",
 How many WordPiece pieces the encoder reads at once. A longer text is read in windows that start
 `stride` pieces apart, so that they overlap; nothing is cut off. Shorter windows take less time
 and memory, but show each word less of what is around it.""",
-    "batch_pieces": "About how many pieces to compute together; fewer take less memory.",
+    "batch_pieces": "About how many pieces to compute together; in prediction, fewer take less memory.",
     "mixed_precision": """\
 Train with matrix products in bfloat16: "auto" where the hardware has instructions for them (recent
 server processors, GPUs from 2020 on), true or false. The weights stay in 32 bits.""",

@@ -96,7 +96,8 @@ class BertListenerModel(Model):
         name = self.encoder or self.upstream
         remedy = (
             f"In prediction, keep '{name}' enabled and before its listeners; in training, update "
-            f"'{name}' or list it in annotating_components."
+            f"'{name}' or list it in annotating_components, also where a head behind it is listed "
+            f"there. `upstream` of a listener is the name of its encoder's component."
         )
         if what == TOKEN_VECTORS and values_of(doc, name) is not None:
             remedy = (

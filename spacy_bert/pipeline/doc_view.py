@@ -8,8 +8,9 @@ from spacy.tokens import Doc, Span
 from thinc.types import Floats1d, Floats2d
 from thinc.util import to_numpy
 
-from ..alignment import Alignment
+from ..alignment import Alignment, align
 from ..layers.annotations import clear, encoder_names, tokens_of, values_of
+from ..layers.doc_encoder import POOLINGS
 from ..layers.doc_windows import align_doc
 
 
@@ -62,8 +63,11 @@ class BertView:
     def pieces_of(self, i: int) -> List[str]:
         """i (int): Index of a token.
         RETURNS (List[str]): The pieces that overlap it."""
-        starts, counts = self.alignment
-        return self.pieces[starts[i] : starts[i] + counts[i]]
+        # Of one token: for all of them, take `alignment` and `pieces` once.
+        token = self.doc[i]
+        start, end = np.array([token.idx]), np.array([token.idx + len(token)])
+        starts, counts = align(self.offsets, start, end)
+        return self.pieces[starts[0] : starts[0] + counts[0]]
 
     @property
     def tokens(self) -> Floats2d:
@@ -86,8 +90,8 @@ class BertView:
             sentence-embedding checkpoints), "pooler" or "max" (both only if kept or listened to).
         RETURNS (Floats1d): One vector for the Doc, shape (width,).
         RAISES: ValueError if it was not made."""
-        value = self._values().get(pooling)
-        if value is None or pooling in ("ids", "offsets", "pieces", "tokens"):
+        value = self._values().get(pooling) if pooling in POOLINGS else None
+        if value is None:
             raise ValueError(
                 f"The encoder '{self.name}' left no {pooling!r} vector on the Doc. There are cls "
                 f"and mean; pooler and max are made when listed in keep of the component."

@@ -72,6 +72,14 @@ def test_unknown_encoder_and_pooling(tiny_nlp):
             view.pooled(pooling)
 
 
+def test_rows_are_no_pooled_vector(tiny_checkpoint):
+    """Catches all rows of all windows passed for one vector of the text."""
+    nlp = from_checkpoint(tiny_checkpoint, config={"keep": ["rows"]})
+    for name in ("rows", "windows"):
+        with pytest.raises(ValueError, match=f"left no '{name}' vector"):
+            nlp(TEXT)._.bert.pooled(name)
+
+
 def test_keep(keep_all):
     """Catches a vector that was asked for and not left on the Doc, or another one in its place."""
     doc = keep_all(TEXT)
