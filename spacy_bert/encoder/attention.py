@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dropout import dropout as drop
+from .dropped_attention import dropped_attention
 
 # In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them: groups of fewer
 # rows than this are not worth it.
@@ -90,19 +90,10 @@ def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     if on_cpu and dropout and qkv.dtype == torch.bfloat16 and is_small:
         with torch.autocast("cpu", enabled=False):
             return _attend(qkv.float(), dropout, causal).to(qkv.dtype)
-    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()  # (N, H, L, D) each
     if on_cpu and dropout:
-        # torch's fused CPU kernel knows no dropout, and what it falls back to guards against rows
-        # that are masked out whole, which packed rows never have.
-        weights = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(2, 3))  # (N, H, L, L)
-        if causal:
-            later = torch.ones(weights.shape[-2:], dtype=torch.bool).triu(1)
-            weights = weights.masked_fill(later, float("-inf"))
-        block = torch.matmul(drop(torch.softmax(weights, dim=-1), dropout), value)
-    else:
-        block = F.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, is_causal=causal
-        )
+        return dropped_attention(qkv, dropout=dropout, causal=causal)
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()  # (N, H, L, D) each
+    block = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
     return block.transpose(1, 2).reshape(n_seqs * length, -1)
 
 

@@ -35,7 +35,7 @@ class _FeedForward(torch.autograd.Function):
                 inner = torch.addmm(up_bias_, rows_[part], up_.t())  # (r, F)
                 active = ACTIVATIONS[activation].function(inner)
                 torch.addmm(down_bias_, active, down_.t(), out=output[part])
-                kept += [inner, active]
+                kept.append(inner)
         ctx.save_for_backward(rows_, up, down, *kept)
         ctx.activation, ctx.dtype = activation, rows.dtype
         return output
@@ -47,10 +47,11 @@ class _FeedForward(torch.autograd.Function):
         grad_rows = torch.empty_like(rows)
         grad_up, grad_down = torch.zeros_like(up), torch.zeros_like(down)
         grad_up_bias = up.new_zeros(len(up))
-        for number, part in enumerate(_parts(len(rows), len(up))):
-            inner, active = kept[2 * number : 2 * number + 2]
-            _add_product(grad_down, grad[part], active)
-            grad_inner = ACTIVATIONS[ctx.activation].gradient(grad[part] @ down_, inner)
+        activation = ACTIVATIONS[ctx.activation]
+        for part, inner in zip(_parts(len(rows), len(up)), kept, strict=True):
+            # Computed again: that takes less time than what was kept of it would take memory.
+            _add_product(grad_down, grad[part], activation.function(inner))
+            grad_inner = activation.gradient(grad[part] @ down_, inner)
             _add_product(grad_up, grad_inner, rows[part])
             grad_up_bias += grad_inner.sum(0, dtype=up.dtype)
             torch.mm(grad_inner, up_, out=grad_rows[part])
