@@ -101,6 +101,17 @@ upstream = "bert"
 grad_factor = 1.0
 """
 
+# The end of a head that reads a vector for each token: that of the token's first piece.
+FIRST = """
+# The vector of a token's first piece, as in the paper. spacy-bert.BertListener.v1 in this place: the
+# mean of its pieces.
+[components.%pipe.model.tok2vec]
+@architectures = "spacy-bert.BertPieceListener.v1"
+width = ${components.bert.model.width}
+upstream = "bert"
+grad_factor = 1.0
+"""
+
 # The end of a head that reads a vector for each piece of each window.
 PIECES = """
 [components.%pipe.model.tok2vec]
@@ -321,7 +332,7 @@ dropout = 0.0
 # Factory -> its sections, for everything that learns on the shared encoder's vectors.
 HEADS: Dict[str, str] = {
     "ner": NER + TOKENS,
-    "bert_ner": BERT_NER + TOKENS,
+    "bert_ner": BERT_NER + FIRST,
     "textcat": TEXTCAT + POOLED,
     "textcat_multilabel": TEXTCAT_MULTI + POOLED,
     "text_regressor": REGRESSOR + POOLED,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_BERT = {"@architectures": "spacy-bert.Bert.v1"}
 DEFAULT_TOKEN_CLASSIFIER = {
     "@architectures": "spacy-bert.BertTokenClassifier.v1",
-    "tok2vec": {"@architectures": "spacy-bert.BertListener.v1", "width": 768},
+    "tok2vec": {"@architectures": "spacy-bert.BertPieceListener.v1", "width": 768},
 }
 DEFAULT_REGRESSOR = {
     "@architectures": "spacy-bert.BertRegressor.v1",
