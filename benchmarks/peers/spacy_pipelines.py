@@ -152,15 +152,15 @@ class Ours(SpacyPeer):
     def initialize_section(self) -> str:
         return f'{INITIALIZE}[initialize.components.bert]\ncheckpoint = "{self.checkpoint}"\n'
 
-    def listener(self) -> str:
-        return f'@architectures = "spacy-bert.BertListener.v1"\nwidth = {self.width}\n'
+    def listener(self, name: str = "BertListener") -> str:
+        return f'@architectures = "spacy-bert.{name}.v1"\nwidth = {self.width}\n'
 
     def heads(self, names: str) -> str:
         parts = {
             "ner": NER + self.listener(),
             "bert_ner": '[components.bert_ner]\nfactory = "bert_ner"\n[components.bert_ner.model]\n'
             '@architectures = "spacy-bert.BertTokenClassifier.v1"\n'
-            f"[components.bert_ner.model.tok2vec]\n{self.listener()}",
+            f"[components.bert_ner.model.tok2vec]\n{self.listener('BertPieceListener')}",
             "textcat": '[components.textcat]\nfactory = "textcat"\n[components.textcat.model]\n'
             '@architectures = "spacy-bert.BertTextCat.v1"\nexclusive_classes = true\n'
             "[components.textcat.model.tok2vec]\n"
