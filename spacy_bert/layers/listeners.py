@@ -42,18 +42,21 @@ class BertListenerModel(Model):
         self.grad_factor = grad_factor
         # Who "*" turned out to be: set when the pipeline is linked.
         self.encoder: Optional[str] = None if upstream == "*" else upstream
+        # Which model that is: names are given to others, too.
+        self.encoder_id: Optional[int] = None
         self.batch: Optional[SharedBatch] = None
         self.sample: Sequence[Doc] = ()
 
-    def link(self, name: str, width: int) -> None:
+    def link(self, name: str, model: Model, width: int) -> None:
         """Learn who the encoder is; initialisation is over when this happens.
 
         name (str): The encoder's component.
+        model (Model): Its model.
         width (int): The width of its vectors.
         RAISES: ValueError if that is not the width that this listener declares.
         """
         check_width(self, name, width)
-        self.encoder = name
+        self.encoder, self.encoder_id = name, model.id
         self.sample = ()
 
     def receive(self, batch: Optional[SharedBatch]) -> None:
@@ -82,6 +85,7 @@ class BertListenerModel(Model):
             copied.id = Model.global_id
         copied._dims, copied._attrs = dict(self._dims), copy.deepcopy(self._attrs)
         copied.receive(None)
+        copied.encoder_id = None  # a copy of a pipeline has an encoder of its own
         return copied
 
     def end_initialization(self, docs: Sequence[Doc]) -> None:

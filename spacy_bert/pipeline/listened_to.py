@@ -1,5 +1,6 @@
 """The listeners of a `bert` component: who they are, and what they need it to make."""
 
+import warnings
 from typing import Any, Dict, List, Optional, Sequence, Set
 
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
@@ -68,7 +69,7 @@ class ListenedTo:
         if listener not in listeners:
             listeners.append(listener)
         if isinstance(listener, BertListenerModel):
-            listener.link(self.name, self.width)
+            listener.link(self.name, self.model, self.width)
         self._set_poolings()
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
@@ -104,9 +105,25 @@ class ListenedTo:
         for node in component.model.walk():
             if isinstance(node, BertListenerModel):
                 if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
+                    self._warn_of_stranger(node, component)
                     self.add_listener(node, component.name)
             elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
                 self.add_listener(node, component.name)
+
+    def _warn_of_stranger(self, listener: BertListenerModel, component: Any) -> None:
+        """Whether a head that has weights listened to another encoder until now: it will run, as names
+        and widths agree, and predict nonsense."""
+        has_weights = any(
+            node.has_param(name) for node in component.model.walk() for name in node.param_names
+        )
+        if listener.encoder_id not in (None, self.model.id) and has_weights:
+            warnings.warn(
+                f"The component '{component.name}' listened to another encoder than the '{self.name}' of this "
+                f"pipeline, which it reads now. Unless it is trained again, its predictions mean nothing. "
+                f"If it comes from another pipeline, call nlp.replace_listeners there before "
+                f"sourcing it, so that it brings its own encoder along.",
+                stacklevel=2,
+            )
 
     def _is_heard_by(self, listener: Tok2VecListener) -> bool:
         """Whether spaCy's own listener, behind this encoder, listens to it. In prediction it reads

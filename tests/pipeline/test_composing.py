@@ -1,5 +1,8 @@
 """What users do to pipelines: disable, rename, remove, source, replace listeners."""
 
+import copy
+import pickle
+
 import pytest
 import spacy
 
@@ -120,6 +123,35 @@ def test_source_in_python(joint_nlp):
     for doc, other in zip(nlp.pipe(TEXTS), expected, strict=True):
         assert doc.cats == other.cats and str(doc.ents) == str(other.ents)
         assert doc._.bert.names == ["encoder"]
+
+
+def test_sourced_beside_another_encoder(joint_nlp, tiny_checkpoint, make_examples):
+    """Catches a head that silently reads the encoder that has the name of its own: names and widths agree."""
+    nlp = from_checkpoint(tiny_checkpoint)
+    nlp.add_pipe("textcat", config=textcat(pooled_listener()))
+    nlp.initialize(lambda: make_examples(nlp))
+    nlp.add_pipe("bert", source=joint_nlp, name="bert2", first=True)
+    with pytest.warns(
+        UserWarning, match="'ner' listened to another encoder than the 'bert'.*replace_lis"
+    ):
+        nlp.add_pipe("ner", source=joint_nlp)
+
+
+def test_another_encoder_before_training(joint_nlp, saved, tiny_checkpoint, make_examples, recwarn):
+    """Catches a warning of that where there is nothing to spoil: in a head without weights, in one that
+    comes with its encoder, and in copies."""
+    config = config_of(saved, "bert", "ner", "textcat")
+    copied = copy.deepcopy(spacy.util.load_model_from_config(config, auto_fill=True))
+    copied.rename_pipe("textcat", "topics")
+    pickle.loads(pickle.dumps(copied)).rename_pipe("ner", "names")
+    nlp = from_checkpoint(tiny_checkpoint)
+    nlp.add_pipe("textcat", config=textcat(pooled_listener()))
+    nlp.remove_pipe("bert")
+    nlp.add_pipe("bert", source=joint_nlp, first=True)
+    nlp.initialize(lambda: make_examples(nlp))
+    nlp.rename_pipe("textcat", "topics")
+    assert nlp(TEXTS[0]).cats
+    assert not [str(warning.message) for warning in recwarn if "listened" in str(warning.message)]
 
 
 def test_sourced_by_a_pipeline_that_listens_less(tiny_nlp, make_examples):
