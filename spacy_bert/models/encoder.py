@@ -9,7 +9,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d
 
 from ..encoder.config import BertConfig
-from ..layers.doc_encoder import ROWS, DocVectors, check_pooling, doc_encoder, find_part
+from ..layers.doc_encoder import ROWS, DocVectors, check_pooling, doc_encoder, find_part, shim_of
 from ..layers.doc_windows import doc_windows
 from ..layers.listeners import PooledListenerModel, token_listener
 from ..layers.piece_listener import PieceListenerModel
@@ -97,32 +97,50 @@ def check_positions(window: int, max_positions: int) -> None:
         )
 
 
-def BertTok2Vec(**settings: Any) -> Model[List[Doc], List[Floats2d]]:
+Inference = Literal["fp32", "bf16", "int8", "auto"]
+
+
+def BertTok2Vec(
+    *, inference: Inference = "fp32", **settings: Any
+) -> Model[List[Doc], List[Floats2d]]:
     """A BERT of one component's own, giving token vectors (`spacy-bert.BertTok2Vec.v1`).
 
+    inference (str): What predictions are computed in, as for the component `bert`.
     **settings: As for Bert.
     RETURNS (Model[List[Doc], List[Floats2d]]): Token vectors, shape (n_tokens, width) for each Doc.
     """
-    return _tokens(Bert(**settings))
+    return _tokens(_own(inference, settings))
 
 
-def BertPooled(*, pooling: str, **settings: Any) -> Model[List[Doc], Floats2d]:
+def BertPooled(
+    *, pooling: str, inference: Inference = "fp32", **settings: Any
+) -> Model[List[Doc], Floats2d]:
     """A BERT of one component's own, giving one vector a Doc (`spacy-bert.BertPooled.v1`).
 
     pooling (str): "cls", "pooler", "mean" or "max".
+    inference (str): What predictions are computed in, as for the component `bert`.
     **settings: As for Bert.
     RETURNS (Model[List[Doc], Floats2d]): Vectors of whole Docs, shape (n_docs, width).
     """
-    return _pooled(Bert(**settings), pooling)
+    return _pooled(_own(inference, settings), pooling)
 
 
-def BertPieces(**settings: Any) -> Model[List[Doc], List[PieceRows]]:
+def BertPieces(
+    *, inference: Inference = "fp32", **settings: Any
+) -> Model[List[Doc], List[PieceRows]]:
     """A BERT of one component's own, giving the rows of windows (`spacy-bert.BertPieces.v1`).
 
+    inference (str): What predictions are computed in, as for the component `bert`.
     **settings: As for Bert.
     RETURNS (Model[List[Doc], List[PieceRows]]): As BertPieceListener.
     """
-    return _pieces(Bert(**settings))
+    return _pieces(_own(inference, settings))
+
+
+def _own(inference: str, settings: Dict[str, Any]) -> Model[List[Doc], DocVectors]:
+    model = Bert(**settings)
+    shim_of(model).inference = inference
+    return model
 
 
 def BertListener(
@@ -187,10 +205,10 @@ def _tokens(model: Model[List[Doc], DocVectors]) -> Model[List[Doc], List[Floats
 # Config validation reads signatures: without these, a wrong key of an inlined encoder would only
 # be found when it is built.
 _settings = list(signature(Bert).parameters.values())
-_pooling = signature(BertPooled).parameters["pooling"]
-BertPieces.__signature__ = Signature(_settings)  # type: ignore[attr-defined]
-BertTok2Vec.__signature__ = Signature(_settings)  # type: ignore[attr-defined]
-BertPooled.__signature__ = Signature([_pooling, *_settings])  # type: ignore[attr-defined]
+_architectures: List[Any] = [BertTok2Vec, BertPooled, BertPieces]
+for _architecture in _architectures:
+    *_own_settings, _others = signature(_architecture).parameters.values()
+    _architecture.__signature__ = Signature([*_own_settings, *_settings])
 
 
 def replace_listener(
@@ -211,12 +229,14 @@ def replace_listener(
 
 
 def replace_listener_config(
-    encoder_config: Dict[str, Any], listener_config: Dict[str, Any]
+    encoder_config: Dict[str, Any], listener_config: Dict[str, Any], *, inference: str = "fp32"
 ) -> Dict[str, Any]:
     """encoder_config (Dict[str, Any]): The shared encoder's model in the config.
     listener_config (Dict[str, Any]): The listener in the config.
+    inference (str): What the shared encoder's predictions are computed in.
     RETURNS (Dict[str, Any]): What stands in its place afterwards."""
     own = {k: v for k, v in encoder_config.items() if k != "@architectures"}
+    own["inference"] = inference
     if "pooling" in listener_config:
         return {
             "@architectures": "spacy-bert.BertPooled.v1",

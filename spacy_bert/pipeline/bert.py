@@ -1,6 +1,7 @@
 """The `bert` component: runs the shared encoder, annotates Docs, and leads its training."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, cast
@@ -29,6 +30,7 @@ from ..layers.shared_batch import SharedBatch
 from ..layers.shim import read_weights, weights_apart
 from ..layers.tokenizer_attr import NOT_LOADED
 from ..layers.weights import load_weights, randomize_weights
+from ..models.encoder import replace_listener_config
 from ..wordpiece import WordPieceTokenizer
 from .bare_tokens import bare_tokens, warn_of
 from .doc_view import install_similarity
@@ -85,6 +87,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         self._batch: Optional[SharedBatch] = None
         self._deferred: Optional[Optimizer] = None
         self._losses: Dict[str, float] = {}
+        self._told = 0.0  # what they have been given of the latest batch
         self._latest = "no batch"
         # Tokens that got zeros because they have no pieces; whitespace, which has none, aside.
         self.n_bare_tokens = 0
@@ -109,6 +112,9 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
     @inference.setter
     def inference(self, inference: str) -> None:
         shim_of(self.model).inference = inference
+        # For nlp.replace_listeners, which shows it the config of the model alone.
+        of_own = partial(replace_listener_config, inference=inference)
+        self.model.attrs["replace_listener_cfg"] = of_own
 
     @property
     def engine(self) -> str:
@@ -269,7 +275,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
             vectors, backprop = self.model.begin_update(docs)
         except FloatingPointError as error:
             raise FloatingPointError(f"{error} This came after {self._latest}.") from None
-        self._losses = losses
+        self._losses, self._told = losses, 0.0
         self._batch = SharedBatch(
             docs, vectors, backprop, ops=self.model.ops, on_report=self._on_report
         )
@@ -304,6 +310,15 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         assert self._batch is not None
         if self._batch.is_complete({listener.id for listener in self.listeners}):
             self._finish_batch()
+        else:
+            # Whoever is still missing may be disabled, and the caller looks at the losses now.
+            self._tell_loss(self._batch)
+
+    def _tell_loss(self, batch: SharedBatch) -> None:
+        """Add to the losses what they lack of this batch. (Whoever gave them may have cleared them by now.)"""
+        loss = batch.squared_gradient()
+        self._losses[self.name] = self._losses.get(self.name, 0.0) + loss - self._told
+        self._told = loss
 
     def _settle(self) -> None:
         """Take a step that was put off, as no more gradients are to be expected, before anything
@@ -322,9 +337,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
                 else:
                     # None is how it is born, but its annotation says int.
                     cast(Tok2VecListener, listener).receive(cast(int, None), None, None)
-            # Whoever gave the losses may have cleared them by now.
-            self._losses.setdefault(self.name, 0.0)
-            self._losses[self.name] += batch.squared_gradient()
+            self._tell_loss(batch)
             self._latest = describe(batch.docs)
             batch.backward()
         if deferred is not None:

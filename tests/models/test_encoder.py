@@ -269,6 +269,19 @@ def trained(
     return nlp
 
 
+def test_inference_of_ones_own(trained: Any) -> None:
+    """Catches precision that is lost when a head gets an encoder of its own: at once, or on saving."""
+    trained.get_pipe("bert").inference = "int8"
+    for name in ("ner", "textcat"):
+        trained.replace_listeners("bert", name, ["model.tok2vec"])
+    other = spacy.util.load_model_from_config(Config().from_str(trained.config.to_str()))
+    other.from_bytes(trained.to_bytes())
+    for nlp in (trained, other):
+        for name in ("ner", "textcat"):
+            assert shim_of(nlp.get_pipe(name).model).inference == "int8"
+    assert answers(other) == answers(trained)
+
+
 def test_replace_listeners(trained: Any, make_examples: Callable) -> None:
     """Heads that answer otherwise once their encoder is their own, or that still follow the shared
     one; a config that makes another pipeline than the one it stands for."""

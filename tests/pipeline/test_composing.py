@@ -8,6 +8,7 @@ import spacy
 
 from spacy_bert import from_checkpoint
 from spacy_bert.layers.listeners import token_listener
+from spacy_bert.layers.optimizer import AdamW
 
 from .heads import (
     assert_same,
@@ -250,3 +251,17 @@ def test_two_listeners_of_one_head_are_removed(tiny_nlp):
         bert.add_listener(token_listener(upstream="bert", width=32, grad_factor=1.0), "head")
     assert all([bert.remove_listener(each, "head") for each in bert.listener_map["head"]])
     assert bert.listeners == [] and "head" not in bert.listener_map
+
+
+def test_loss_while_a_head_is_disabled(joint_nlp, make_examples):
+    """Catches a loss of the encoder that is told a step too late, or twice, where not all heads report."""
+    told, optimizer = {}, AdamW(0.0)
+    with joint_nlp.select_pipes(disable=["textcat"]):
+        for step in range(1, 4):
+            losses = {}
+            joint_nlp.update(make_examples(joint_nlp), sgd=optimizer, losses=losses)
+            joint_nlp.update(make_examples(joint_nlp), sgd=optimizer, losses=told)
+            assert losses["bert"] == pytest.approx(told["bert"] / step, rel=1e-3)
+    told.clear()
+    joint_nlp(TEXTS[0])
+    assert not told.get("bert")
