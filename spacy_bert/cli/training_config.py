@@ -56,7 +56,8 @@ after_pipeline_creation = null
 factory = "bert"
 # Make its vectors those of the Doc: doc.tensor, token.vector, doc.similarity().
 set_tensor = true
-# What else to leave on each Doc: "tokens" (vectors that DocBin keeps), "pooler", "max".
+# What else to leave on each Doc: "tokens" (vectors that DocBin keeps), "rows" (those of pieces),
+# "pooler", "max".
 keep = []
 # What predictions are computed in: "fp32"; "bf16" or "int8", which are faster on most processors and
 # differ a little; or "auto": the fastest, measured once.

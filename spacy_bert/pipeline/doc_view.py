@@ -12,6 +12,7 @@ from ..alignment import Alignment, align
 from ..layers.annotations import clear, encoder_names, tokens_of, values_of
 from ..layers.doc_encoder import POOLINGS
 from ..layers.doc_windows import align_doc
+from ..layers.piece_rows import read_rows, rows_of
 
 
 class BertView:
@@ -79,6 +80,19 @@ class BertView:
                 f'cleared or replaced. Set keep = ["tokens"] on the component to keep them.'
             )
         return tokens
+
+    @property
+    def piece_vectors(self) -> Floats2d:
+        """RETURNS (Floats2d): A vector for each of `pieces`, of the window in which its context is widest, shape
+            (n_pieces, width). Only with keep = ["rows"] on the component.
+        RAISES: ValueError if they were not kept."""
+        rows = rows_of(self.doc, self.name)
+        if rows is None:
+            raise ValueError(
+                f"The encoder '{self.name}' left no vectors of pieces on the Doc. "
+                f'Set keep = ["rows"] on the component to have them.'
+            )
+        return rows.data[read_rows(rows.pieces)]
 
     @property
     def cls(self) -> Floats1d:

@@ -134,6 +134,28 @@ def test_mean_is_the_sentence_embedding(minilm_path):
         np.testing.assert_allclose(doc._.bert.cls, cls, atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [32, 8])
+def test_piece_vectors(tiny_checkpoint, window):
+    """Catches vectors of other pieces, such as [CLS] or what a window repeats of the one before."""
+    settings = {"keep": ["rows"], "model": {"window": window, "stride": window // 2}}
+    nlp = from_checkpoint(tiny_checkpoint, config=settings)
+    for text in (TEXT * 3, "", " "):
+        doc = nlp(text)
+        view = doc._.bert
+        assert view.piece_vectors.shape == (len(view.pieces), 32)
+        starts, counts = view.alignment
+        for token, start, count in zip(doc, starts, counts, strict=True):
+            if count:
+                mean = view.piece_vectors[start : start + count].mean(axis=0)
+                np.testing.assert_allclose(token.vector, mean, atol=1e-5)
+
+
+def test_piece_vectors_that_were_not_kept(tiny_nlp):
+    """Catches an error that names no remedy."""
+    with pytest.raises(ValueError, match=r'keep = \["rows"\]'):
+        assert tiny_nlp(TEXT)._.bert.piece_vectors.size
+
+
 def test_processing_again(tiny_nlp):
     """Catches results, or spaCy's cached vector, of an earlier pass that outlive the next."""
     doc = tiny_nlp(TEXT)
