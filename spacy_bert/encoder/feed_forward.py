@@ -48,13 +48,15 @@ class _FeedForward(torch.autograd.Function):
         grad_up, grad_down = torch.zeros_like(up), torch.zeros_like(down)
         grad_up_bias = up.new_zeros(len(up))
         activation = ACTIVATIONS[ctx.activation]
-        for part, inner in zip(_parts(len(rows), len(up)), kept, strict=True):
-            # Computed again: that takes less time than what was kept of it would take memory.
-            _add_product(grad_down, grad[part], activation.function(inner))
-            grad_inner = activation.gradient(grad[part] @ down_, inner)
-            _add_product(grad_up, grad_inner, rows[part])
-            grad_up_bias += grad_inner.sum(0, dtype=up.dtype)
-            torch.mm(grad_inner, up_, out=grad_rows[part])
+        # It may be run under autocast itself.
+        with torch.autocast("cpu", enabled=False):
+            for part, inner in zip(_parts(len(rows), len(up)), kept, strict=True):
+                # Computed again: that takes less time than what was kept of it would take memory.
+                _add_product(grad_down, grad[part], activation.function(inner))
+                grad_inner = activation.gradient(grad[part] @ down_, inner)
+                _add_product(grad_up, grad_inner, rows[part])
+                grad_up_bias += grad_inner.sum(0, dtype=up.dtype)
+                torch.mm(grad_inner, up_, out=grad_rows[part])
         grad_down_bias = grad.sum(0, dtype=down.dtype)
         return grad_rows.to(ctx.dtype), grad_up, grad_up_bias, grad_down, grad_down_bias, None
 

@@ -79,6 +79,16 @@ def test_nothing_is_kept_where_nothing_learns() -> None:
     assert "_FeedForward" not in str(output.grad_fn)
 
 
+def test_backward_under_autocast() -> None:
+    """Catches products of the gradient that a caller's autocast takes out of the precision of the values."""
+    rows, up, down = make()
+    output = feed_forward(rows, up, down, activation="gelu")
+    expected = torch.autograd.grad(output.sum(), rows, retain_graph=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = torch.autograd.grad(output.sum(), rows)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_hooks_and_adapters_run() -> None:
     """Catches a layer that somebody watches or has replaced, and that is passed by."""
 
