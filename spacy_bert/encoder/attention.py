@@ -14,10 +14,6 @@ from torch import Tensor
 
 from .dropped_attention import dropped_attention
 
-# In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them: groups of fewer
-# rows than this are not worth it.
-WORTH_COMPILING = 512
-
 
 class LengthGroup(NamedTuple):
     """Neighbouring sequences of equal length: a dense block that needs neither padding nor mask.
@@ -72,6 +68,8 @@ def self_attention(
         kernel = find_kernel(qkv.device, qkv.dtype, qkv.shape[1] // (3 * heads))
         if kernel is not None:
             return _attend_mixed(kernel, qkv, groups, cu_seqlens, heads, dropout, causal)
+    if dropout and qkv.device.type == "cpu":
+        return dropped_attention(qkv, groups, heads=heads, dropout=dropout, causal=causal)
     shapes = [(group.n_seqs, group.length, 3, heads, -1) for group in groups]
     if len(groups) == 1:  # a short text: what is cheap besides the products counts
         return _attend(qkv.view(shapes[0]), dropout, causal)
@@ -85,13 +83,6 @@ def self_attention(
 def _attend(qkv: Tensor, dropout: float, causal: bool) -> Tensor:
     """Attention of sequences of one length: (N, L, 3, H, D) -> (N * L, H * D)."""
     n_seqs, length = qkv.shape[:2]
-    on_cpu = qkv.device.type == "cpu"
-    is_small = n_seqs * length < WORTH_COMPILING
-    if on_cpu and dropout and qkv.dtype == torch.bfloat16 and is_small:
-        with torch.autocast("cpu", enabled=False):
-            return _attend(qkv.float(), dropout, causal).to(qkv.dtype)
-    if on_cpu and dropout:
-        return dropped_attention(qkv, dropout=dropout, causal=causal)
     query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind()  # (N, H, L, D) each
     block = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
     return block.transpose(1, 2).reshape(n_seqs * length, -1)

@@ -1,95 +1,210 @@
-"""Attention with dropout on the probabilities, in training on a processor: some heads at a time.
+"""Attention with dropout on the probabilities, in training on a processor.
 
 torch's fused kernel knows no dropout there. Taken apart, attention leaves three square matrices a
 head for its gradient, which of long windows are most of what a training step holds. Here they are
 made once more instead, in parts that stay in the cache.
 
-Legend: N sequences of one length, L that length, H heads, D width of a head, B = N * H.
+Sequences of one length after the other, a batch of sentences has thirty lengths, and a dozen small
+operations each take longer than all that they compute. So those of like length are filled up to one:
+
+    a b            a b . .
+    c d e f   ->   c d e f        in one block
+    g h i          g h i .
+
+Legend: R rows of the batch, N sequences of a block, L their length, H heads, D width of a head, B = N * H.
 """
 
-from typing import Any, List, Tuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
 from .dropout import Dropping, draw_seed
 
+if TYPE_CHECKING:
+    from .attention import LengthGroup
+
 # Probabilities that are made at a time.
 PART = 1 << 20
+# As many probabilities as take about the time that each block takes besides.
+WORTH_A_BLOCK = 1 << 15
+# In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them: blocks of fewer
+# rows than this are not worth it, and computed in 32 bits.
+WORTH_COMPILING = 512
+
+
+class Block(NamedTuple):
+    """Neighbouring sequences of like length.
+
+    rows (slice): Their rows in the batch.
+    n_seqs (int): How many they are, N.
+    length (int): Length of the longest, L.
+    row_of (Optional[Tensor]): The row of each place of the block, counted from its first, any of the
+        sequence where that is filled up, shape (N * L,); None if nothing is.
+    place_of (Optional[Tensor]): The place of each row.
+    is_filled (Optional[Tensor]): Whether there is none, shape (N, 1, L).
+    """
+
+    rows: slice
+    n_seqs: int
+    length: int
+    row_of: Optional[Tensor]
+    place_of: Optional[Tensor]
+    is_filled: Optional[Tensor]
+
+
+@lru_cache(maxsize=16)  # all layers of a batch have the same
+def plan_blocks(groups: Tuple["LengthGroup", ...], heads: int) -> List[Block]:
+    """Fill sequences up where that takes less time than a block of their own.
+
+    groups (Tuple[LengthGroup, ...]): The runs of equal length.
+    heads (int): Number of heads.
+    RETURNS (List[Block]): The blocks, in order; together they cover all rows.
+    """
+    # Shortest path: the least time for the groups before each one, and where its last block starts.
+    best: List[Tuple[float, int]] = [(0.0, 0)]
+    for end in range(1, len(groups) + 1):
+        n_seqs, longest, candidates = 0, 0, []
+        for start in range(end - 1, -1, -1):
+            n_seqs += groups[start].n_seqs
+            longest = max(longest, groups[start].length)
+            time = WORTH_A_BLOCK + n_seqs * heads * longest**2
+            candidates.append((best[start][0] + time, start))
+        best.append(min(candidates))
+    blocks: List[Block] = []
+    end = len(groups)
+    while end:
+        start = best[end][1]
+        blocks.append(_block(groups[start:end]))
+        end = start
+    return blocks[::-1]
+
+
+def _block(groups: Sequence["LengthGroup"]) -> Block:
+    longest = max(group.length for group in groups)
+    lengths = torch.tensor([group.length for group in groups for _ in range(group.n_seqs)])
+    first, n_rows = groups[0].start, int(lengths.sum())
+    rows = slice(first, first + n_rows)
+    if n_rows == len(lengths) * longest:
+        return Block(rows, len(lengths), longest, None, None, None)
+    places = torch.arange(longest)
+    is_filled = places >= lengths[:, None]  # (N, L)
+    starts = (lengths.cumsum(0) - lengths)[:, None]
+    row_of = torch.where(is_filled, starts, starts + places).flatten()
+    place_of = (~is_filled).flatten().nonzero().flatten()
+    return Block(rows, len(lengths), longest, row_of, place_of, is_filled[:, None])
 
 
 class _DroppedAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, rate: float, causal: bool) -> Tensor:  # type: ignore[override]
-        n_seqs, length, _, heads, width = qkv.shape
-        # (N, L, 3, H, D) -> (3, N, H, L, D) -> (3, B, L, D)
-        rows = qkv.new_empty(3, n_seqs, heads, length, width).copy_(qkv.permute(2, 0, 3, 1, 4))
-        rows = rows.view(3, -1, length, width)
-        query, key, value = rows.unbind()
-        query.mul_(width**-0.5)
-        ctx.rate, ctx.seed, ctx.causal, ctx.heads = rate, draw_seed(), causal, heads
+    def forward(  # type: ignore[override]
+        ctx: Any, qkv: Tensor, blocks: List[Block], heads: int, rate: float, causal: bool
+    ) -> Tensor:
+        ctx.blocks, ctx.heads, ctx.rate, ctx.causal = blocks, heads, rate, causal
+        ctx.seed = draw_seed()
+        ctx.save_for_backward(qkv)
         dropping = Dropping(rate, ctx.seed)
-        output = torch.empty_like(value)
+        output = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
         with torch.autocast("cpu", enabled=False):
-            for part in _parts(*value.shape[:2]):
-                weights = _probabilities(query[part], key[part], causal)
-                weights *= dropping.kept(weights)
-                torch.bmm(weights, value[part], out=output[part])
-        ctx.save_for_backward(rows)
-        output *= dropping.scale
-        # (B, L, D) -> (N * L, H * D)
-        return (
-            output.view(n_seqs, heads, length, width).transpose(1, 2).reshape(n_seqs * length, -1)
-        )
+            for block in blocks:
+                query, key, value = _by_head(qkv, block, heads)
+                attended = torch.empty_like(value)
+                for part in _parts(block, heads):
+                    weights = _probabilities(query, key, part, block, causal)
+                    weights *= dropping.kept(weights)
+                    torch.bmm(weights, value[part], out=attended[part])
+                attended *= dropping.scale
+                _put(output, attended[None], block)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:  # type: ignore[override]
-        (rows,) = ctx.saved_tensors
-        query, key, value = rows.unbind()
-        n_rows, length, width = value.shape
+        (qkv,) = ctx.saved_tensors
         dropping = Dropping(ctx.rate, ctx.seed)
-        # (N * L, H * D) -> (B, L, D)
-        grad_output = torch.empty_like(value).view(-1, ctx.heads, length, width)
-        by_head = grad.reshape(-1, length, ctx.heads, width).transpose(1, 2)
-        grad = torch.mul(by_head, dropping.scale, out=grad_output).view(value.shape)
-        grad_rows = torch.empty_like(rows)
-        grad_query, grad_key, grad_value = grad_rows.unbind()
+        output = torch.empty_like(qkv)
         # It may be run under autocast itself.
         with torch.autocast("cpu", enabled=False):
-            for part in _parts(n_rows, length):
-                weights = _probabilities(query[part], key[part], ctx.causal)
-                kept = dropping.kept(weights)
-                grad_weights = torch.bmm(grad[part], value[part].mT).mul_(kept)
-                torch.bmm(kept.mul_(weights).mT, grad[part], out=grad_value[part])
-                scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-                torch.bmm(scores, key[part], out=grad_query[part])
-                torch.bmm(scores.mT, query[part], out=grad_key[part])
-        grad_query *= width**-0.5
-        # (3, B, L, D) -> (3, N, H, L, D) -> (N, L, 3, H, D)
-        grad_rows = grad_rows.view(3, -1, ctx.heads, length, width)
-        return grad_rows.permute(1, 3, 0, 2, 4), None, None
+            for block in ctx.blocks:
+                query, key, value = _by_head(qkv, block, ctx.heads)
+                (d_attended,) = _by_head(grad, block, ctx.heads, dropping.scale)
+                d_rows = value.new_empty(3, *value.shape)
+                d_query, d_key, d_value = d_rows
+                for part in _parts(block, ctx.heads):
+                    weights = _probabilities(query, key, part, block, ctx.causal)
+                    kept = dropping.kept(weights)
+                    d_weights = torch.bmm(d_attended[part], value[part].mT).mul_(kept)
+                    torch.bmm(kept.mul_(weights).mT, d_attended[part], out=d_value[part])
+                    scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+                    torch.bmm(scores, key[part], out=d_query[part])
+                    torch.bmm(scores.mT, query[part], out=d_key[part])
+                d_query *= value.shape[-1] ** -0.5
+                _put(output, d_rows, block)
+        return output, None, None, None, None
 
 
-def _parts(n_rows: int, length: int) -> List[slice]:
-    size = max(1, PART // length**2)
-    return [slice(start, start + size) for start in range(0, n_rows, size)]
+def _by_head(rows: Tensor, block: Block, heads: int, scale: Optional[float] = None) -> Tensor:
+    """The rows of a block by what they are and by head, (R, K * H * D) -> (K, B, L, D), in memory of
+    their own. With a scale, one array of something that is zero where the block is filled up; without,
+    queries, which are scaled, keys and values."""
+    n_seqs, length = block.n_seqs, block.length
+    rows = rows[block.rows]
+    if block.row_of is not None:
+        rows = rows.index_select(0, block.row_of)
+    n_rows, n_arrays = len(rows), 3 if scale is None else 1
+    is_small = rows.dtype == torch.bfloat16 and n_rows < WORTH_COMPILING
+    dtype = torch.float32 if is_small else rows.dtype
+    rows = rows.view(n_seqs, length, n_arrays, heads, -1).permute(2, 0, 3, 1, 4)
+    by_head = torch.empty(rows.shape, dtype=dtype).copy_(rows)  # (K, N, H, L, D)
+    if scale is None:
+        by_head[0] *= rows.shape[-1] ** -0.5
+    else:
+        by_head *= scale
+        if block.is_filled is not None:
+            by_head.masked_fill_(block.is_filled[:, :, :, None], 0.0)
+    return by_head.view(n_arrays, n_seqs * heads, length, -1)
 
 
-def _probabilities(query: Tensor, key: Tensor, causal: bool) -> Tensor:
-    """(b, L, D) and (b, L, D) -> (b, L, L); the queries are scaled."""
-    scores = torch.bmm(query, key.mT)
+def _put(output: Tensor, by_head: Tensor, block: Block) -> None:
+    """Write what was computed by head, (K, B, L, D), to the rows of a block, (R, K * H * D)."""
+    n_arrays, _, length, width = by_head.shape
+    rows = by_head.view(n_arrays, block.n_seqs, -1, length, width).permute(1, 3, 0, 2, 4)
+    if block.place_of is None:
+        # (N, L, K, H, D)
+        output[block.rows].view(rows.shape).copy_(rows)
+    else:
+        rows = rows.reshape(block.n_seqs * length, -1)
+        output[block.rows] = rows.index_select(0, block.place_of).to(output.dtype)
+
+
+def _parts(block: Block, heads: int) -> List[slice]:
+    size = max(1, PART // block.length**2)
+    return [slice(start, start + size) for start in range(0, block.n_seqs * heads, size)]
+
+
+def _probabilities(query: Tensor, key: Tensor, part: slice, block: Block, causal: bool) -> Tensor:
+    """What each row of some heads attends to, shape (b, L, L)."""
+    scores = torch.bmm(query[part], key[part].mT)
+    if block.is_filled is not None:
+        by_head = block.is_filled.repeat_interleave(len(query) // block.n_seqs, 0)  # (B, 1, L)
+        scores.masked_fill_(by_head[part], float("-inf"))
     if causal:
         later = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
         scores.masked_fill_(later, float("-inf"))
     return torch.softmax(scores, dim=-1)
 
 
-def dropped_attention(qkv: Tensor, *, dropout: float, causal: bool) -> Tensor:
-    """Attention of sequences of one length.
+def dropped_attention(
+    qkv: Tensor, groups: Sequence["LengthGroup"], *, heads: int, dropout: float, causal: bool
+) -> Tensor:
+    """Attention within each sequence.
 
-    qkv (Tensor): Queries, keys and values, shape (N, L, 3, H, D), on the processor.
+    qkv (Tensor): Queries, keys and values side by side, on the processor, shape (R, 3 * H * D).
+    groups (Sequence[LengthGroup]): How the rows fall into sequences.
+    heads (int): Number of heads, H.
     dropout (float): Dropout on the probabilities, above 0.
     causal (bool): Whether each row attends to itself and what is before it only.
-    RETURNS (Tensor): Attended values, shape (N * L, H * D). Differentiable once.
+    RETURNS (Tensor): Attended values, shape (R, H * D). Differentiable once.
     """
-    return _DroppedAttention.apply(qkv, dropout, causal)
+    blocks = plan_blocks(tuple(groups), heads)
+    return _DroppedAttention.apply(qkv, blocks, heads, dropout, causal)

@@ -1,7 +1,7 @@
 """`doc._.bert`: what encoders left on a Doc, and similarity by contextual vectors."""
 
 import multiprocessing
-from typing import Any, List, Optional
+from typing import Any, List, Optional, cast
 
 import numpy as np
 from spacy.tokens import Doc, Span
@@ -92,7 +92,7 @@ class BertView:
                 f"The encoder '{self.name}' left no vectors of pieces on the Doc. "
                 f'Set keep = ["rows"] on the component to have them.'
             )
-        return rows.data[read_rows(rows.pieces)]
+        return rows.data[cast(Any, read_rows(rows.pieces))]
 
     @property
     def cls(self) -> Floats1d:

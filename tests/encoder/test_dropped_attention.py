@@ -1,73 +1,129 @@
 """Attention in training on a processor: in parts, and made again for its gradient."""
 
-from typing import List, Tuple
+from typing import List
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from spacy_bert.encoder import BertConfig, BertEncoder, pack
 from spacy_bert.encoder import dropped_attention as module
 from spacy_bert.encoder.attention import length_groups, self_attention
 from spacy_bert.encoder.dropout import Dropping
-from spacy_bert.encoder.dropped_attention import dropped_attention
+from spacy_bert.encoder.dropped_attention import dropped_attention, plan_blocks
+
+HEADS = 2
 
 
-def by_the_book(qkv: Tensor, rate: float, seed: int, causal: bool) -> Tensor:
-    """The formula, all at once, with the same elements dropped: (N, L, 3, H, D) -> (N * L, H * D)."""
-    n_seqs, length, _, heads, width = qkv.shape
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+def by_the_book(qkv: Tensor, length: int, rate: float, seed: int, causal: bool) -> Tensor:
+    """The formula, all at once, with the same elements dropped: (N * L, 3 * H * D) -> (N * L, H * D)."""
+    n_seqs, width = len(qkv) // length, qkv.shape[1] // 3 // HEADS
+    query, key, value = qkv.view(n_seqs, length, 3, HEADS, width).permute(2, 0, 3, 1, 4)
     scores = query @ key.mT / width**0.5
     if causal:
         scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
     dropping = Dropping(rate, seed)
     by_head = scores.detach().flatten(0, 1)
-    parts = module._parts(len(by_head), length)  # a part draws what it needs, in fours
-    kept = torch.cat([dropping.kept(by_head[part]) for part in parts]).view(scores.shape)
+    size = max(1, module.PART // length**2)  # a part draws what it needs, in fours
+    kept = torch.cat([dropping.kept(part) for part in by_head.split(size)]).view(scores.shape)
     attended = torch.softmax(scores, -1) * kept * dropping.scale @ value
-    return attended.transpose(1, 2).reshape(n_seqs * length, heads * width)
+    return attended.transpose(1, 2).reshape(n_seqs * length, -1)
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 1, 3, 2, 4), (5, 7, 3, 2, 4), (1, 12, 3, 4, 2), (3, 2, 3, 1, 1)]
-)
+@pytest.mark.parametrize("n_seqs, length", [(1, 1), (5, 7), (1, 12), (3, 2)])
 @pytest.mark.parametrize("part", [1, 150, 1 << 20])
 @pytest.mark.parametrize("causal", [False, True])
 def test_equals_the_formula(
-    shape: Tuple[int, ...], part: int, causal: bool, monkeypatch: pytest.MonkeyPatch
+    n_seqs: int, length: int, part: int, causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches heads that are lost between parts, draws in another order, a scale that is left out of the
     gradient, and numbers of the caller that are written over."""
     monkeypatch.setattr(module, "PART", part)
     monkeypatch.setattr(module, "draw_seed", lambda: 5)
     torch.manual_seed(0)
-    qkv = torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    before = qkv.detach().clone()
-    weights = torch.randn(shape[0] * shape[1], shape[3] * shape[4], dtype=torch.float64)
-    weights_before = weights.clone()
-    found = dropped_attention(qkv, dropout=0.3, causal=causal)
-    # The gradient is handed over as it is: dropped_attention gets no copy of it.
+    qkv = torch.randn(n_seqs * length, 3 * HEADS * 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(n_seqs * length, HEADS * 4, dtype=torch.float64)
+    before = qkv.detach().clone(), weights.clone()
+    groups = length_groups([length] * n_seqs)
+    found = dropped_attention(qkv, groups, heads=HEADS, dropout=0.3, causal=causal)
+    # The gradient is handed over as it is: nobody makes a copy of it.
     (found_gradient,) = torch.autograd.grad(found, qkv, weights)
-    expected = by_the_book(qkv, 0.3, 5, causal)
+    expected = by_the_book(qkv, length, 0.3, 5, causal)
     (expected_gradient,) = torch.autograd.grad(expected, qkv, weights)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(found_gradient, expected_gradient)
-    assert torch.equal(qkv.detach(), before) and torch.equal(weights, weights_before)
+    assert torch.equal(qkv.detach(), before[0]) and torch.equal(weights, before[1])
 
 
 def test_gradient_of_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a gradient that is expected to lie in memory row by row, as that of a transpose does not."""
     monkeypatch.setattr(module, "draw_seed", lambda: 5)
-    qkv = torch.randn(2, 3, 3, 2, 4, requires_grad=True)
-    weights = torch.randn(8, 6)
+    qkv, weights = torch.randn(6, 24, requires_grad=True), torch.randn(8, 6)
+    groups = length_groups([3, 3])
     gradients = [
         torch.autograd.grad(attended.t(), qkv, weights)[0]
         for attended in (
-            dropped_attention(qkv, dropout=0.3, causal=False),
-            by_the_book(qkv, 0.3, 5, False),
+            dropped_attention(qkv, groups, heads=HEADS, dropout=0.3, causal=False),
+            by_the_book(qkv, 3, 0.3, 5, False),
         )
     ]
     torch.testing.assert_close(*gradients)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=20), st.sampled_from([1, 100, 3000]))
+def test_blocks_cover_the_rows(lengths: List[int], worth: int) -> None:
+    """Catches rows that are left out or moved, for any order of lengths, and sequences that are filled up
+    where that takes longer."""
+    groups = tuple(length_groups(lengths))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "WORTH_A_BLOCK", worth)
+        plan_blocks.cache_clear()
+        blocks = plan_blocks(groups, 1)
+    plan_blocks.cache_clear()
+    rows = [row for block in blocks for row in range(block.rows.start, block.rows.stop)]
+    assert rows == list(range(sum(lengths)))
+    for block in blocks:
+        n_places = block.n_seqs * block.length
+        if block.row_of is None or block.place_of is None or block.is_filled is None:
+            assert n_places == block.rows.stop - block.rows.start
+        else:
+            kept = block.row_of[block.place_of]
+            assert torch.equal(kept, torch.arange(block.rows.stop - block.rows.start))
+            assert len(block.row_of) == n_places
+            assert int((~block.is_filled).sum()) == len(kept)
+    apart = sum(worth + group.n_seqs * group.length**2 for group in groups)
+    assert sum(worth + block.n_seqs * block.length**2 for block in blocks) <= apart
+
+
+@pytest.mark.parametrize("lengths", [[2, 3, 3, 9], [9, 1, 4], [5]])
+@pytest.mark.parametrize("causal", [False, True])
+def test_filled_up_or_not(
+    lengths: List[int], causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches places that are filled up and attended to, or that send a gradient. (At this rate none is
+    dropped: which ones are depends on the blocks.)"""
+    torch.manual_seed(0)
+    qkv = torch.randn(sum(lengths), 3 * HEADS * 4, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(sum(lengths), HEADS * 4, dtype=torch.float64)
+    results: List[Tensor] = []
+    for worth in (0, 1 << 15):
+        monkeypatch.setattr(module, "WORTH_A_BLOCK", worth)
+        plan_blocks.cache_clear()
+        groups = length_groups(lengths)
+        assert (len(plan_blocks(tuple(groups), HEADS)) == 1) == (worth > 0 or len(groups) == 1)
+        attended = dropped_attention(qkv, groups, heads=HEADS, dropout=1e-9, causal=causal)
+        results += [attended, *torch.autograd.grad(attended, qkv, weights)]
+    plan_blocks.cache_clear()
+    torch.testing.assert_close(results[:2], results[2:])
+
+
+def test_long_windows_are_not_filled_up() -> None:
+    """Catches a window of a page that makes pages of the sentences beside it."""
+    blocks = plan_blocks(tuple(length_groups([9, 10, 10, 12, 512])), 12)
+    assert [(block.n_seqs, block.length) for block in blocks] == [(4, 12), (1, 512)]
 
 
 def kept_numbers(length: int) -> int:
@@ -117,12 +173,13 @@ def test_resuming_draws_the_same() -> None:
 def test_backward_under_autocast(dtype: torch.dtype) -> None:
     """Catches products that a caller's autocast turns into those of other numbers than are kept."""
     torch.manual_seed(0)
-    qkv = torch.randn(2, 3, 3, 2, 4).to(dtype).requires_grad_()
+    qkv = torch.randn(7, 24).to(dtype).requires_grad_()
     gradients = []
     for enabled in (False, True):
         torch.manual_seed(1)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            attended = dropped_attention(qkv, dropout=0.3, causal=False)
+            groups = length_groups([3, 4])
+            attended = dropped_attention(qkv, groups, heads=2, dropout=0.3, causal=False)
             gradients.append(torch.autograd.grad(attended.square().sum(), qkv)[0])
         assert attended.dtype == dtype
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
