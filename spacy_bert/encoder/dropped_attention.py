@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 PART = 1 << 20
 # As many probabilities as take about the time that each block takes besides.
 WORTH_A_BLOCK = 1 << 15
-# In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them: blocks of fewer
-# rows than this are not worth it, and computed in 32 bits.
+# In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them. Blocks of fewer
+# rows than this are not worth it, and computed in 32 bits; as are those of unlike lengths, which have
+# another shape in every batch.
 WORTH_COMPILING = 512
 
 
@@ -152,8 +153,8 @@ def _by_head(rows: Tensor, block: Block, heads: int, scale: Optional[float] = No
     if block.row_of is not None:
         rows = rows.index_select(0, block.row_of)
     n_rows, n_arrays = len(rows), 3 if scale is None else 1
-    is_small = rows.dtype == torch.bfloat16 and n_rows < WORTH_COMPILING
-    dtype = torch.float32 if is_small else rows.dtype
+    compiles = n_rows >= WORTH_COMPILING and block.row_of is None
+    dtype = torch.float32 if rows.dtype == torch.bfloat16 and not compiles else rows.dtype
     rows = rows.view(n_seqs, length, n_arrays, heads, -1).permute(2, 0, 3, 1, 4)
     by_head = torch.empty(rows.shape, dtype=dtype).copy_(rows)  # (K, N, H, L, D)
     if scale is None:

@@ -139,11 +139,12 @@ def test_gradient_with_dropout():
     assert torch.autograd.gradcheck(attend, (qkv,))
 
 
-@pytest.mark.parametrize("n_seqs, exact", [(4, True), (64, False)])
-def test_bfloat16_of_small_groups_is_computed_in_32_bits(n_seqs: int, exact: bool) -> None:
+@pytest.mark.parametrize(
+    "lengths, exact", [([16] * 4, True), ([16] * 64, False), ([15] * 32 + [16] * 32, True)]
+)
+def test_bfloat16_of_small_groups_is_computed_in_32_bits(lengths, exact):
     """Catches a kernel compiled, and kept, for every shape of a group that comes along in training."""
-    lengths = [16] * n_seqs
-    qkv = torch.randn(16 * n_seqs, 3 * 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    qkv = torch.randn(sum(lengths), 3 * 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     groups = length_groups(lengths)
     with torch.autocast("cpu", torch.bfloat16):
         attended = self_attention(qkv, groups, heads=2, dropout=1e-9)
