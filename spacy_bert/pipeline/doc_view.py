@@ -1,6 +1,7 @@
 """`doc._.bert`: what encoders left on a Doc, and similarity by contextual vectors."""
 
 import multiprocessing
+from functools import lru_cache
 from typing import Any, List, Optional, cast
 
 import numpy as np
@@ -49,7 +50,10 @@ class BertView:
     @property
     def pieces(self) -> List[str]:
         """RETURNS (List[str]): The pieces as the vocabulary spells them, "##" included."""
-        return self._value("pieces").split(" ") if len(self.ids) else []
+        return list(self._pieces())
+
+    def _pieces(self) -> List[str]:
+        return _split(self._value("pieces")) if len(self.ids) else []
 
     @property
     def offsets(self) -> np.ndarray:
@@ -62,13 +66,12 @@ class BertView:
         return align_doc(self.doc, self.offsets)
 
     def pieces_of(self, i: int) -> List[str]:
-        """i (int): Index of a token.
+        """i (int): Index of a token. (For all tokens of a long Doc, take `alignment` and `pieces` once.)
         RETURNS (List[str]): The pieces that overlap it."""
-        # Of one token: for all of them, take `alignment` and `pieces` once.
         token = self.doc[i]
         start, end = np.array([token.idx]), np.array([token.idx + len(token)])
         starts, counts = align(self.offsets, start, end)
-        return self.pieces[starts[0] : starts[0] + counts[0]]
+        return self._pieces()[starts[0] : starts[0] + counts[0]]
 
     @property
     def tokens(self) -> Floats2d:
@@ -126,6 +129,11 @@ class BertView:
 
     def __repr__(self) -> str:
         return f"<BertView of {self.name!r}: {len(self.ids)} pieces, {len(self.doc)} tokens>"
+
+
+@lru_cache(maxsize=1)  # of a Doc's tokens, one asks one after the other
+def _split(pieces: str) -> List[str]:
+    return pieces.split(" ")
 
 
 def get_view(doc: Doc) -> Optional[BertView]:
