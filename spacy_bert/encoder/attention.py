@@ -1,45 +1,19 @@
-"""Self-attention over packed rows. The only file that knows kernels.
+"""Self-attention over packed rows, with the kernel that suits. (With dropout, on a processor, it is our own:
+dropped_attention.py.)
 
 Legend: R rows of the batch, N sequences of one length, L that length, H heads, D width of a head.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import groupby
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .dropped_attention import dropped_attention
-
-
-class LengthGroup(NamedTuple):
-    """Neighbouring sequences of equal length: a dense block that needs neither padding nor mask.
-
-    start (int): First row.
-    n_seqs (int): Number of sequences, N.
-    length (int): Length of each, L.
-    """
-
-    start: int
-    n_seqs: int
-    length: int
-
-
-def length_groups(lengths: Sequence[int]) -> List[LengthGroup]:
-    """Find the runs of equal length. Sort sequences by length beforehand to make the runs long.
-
-    lengths (Sequence[int]): Length of each sequence, in the order of the rows.
-    RETURNS (List[LengthGroup]): The runs, in order; together they cover all rows.
-    """
-    groups, start = [], 0
-    for length, run in groupby(lengths):
-        n_seqs = sum(1 for _ in run)
-        groups.append(LengthGroup(start, n_seqs, length))
-        start += n_seqs * length
-    return groups
+from .packing import LengthGroup, length_groups
 
 
 def self_attention(

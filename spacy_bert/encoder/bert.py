@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import LengthGroup, length_groups, self_attention
+from .attention import self_attention
 from .config import BertConfig
 from .dropout import dropout as drop
 from .feed_forward import feed_forward
-from .packing import PackedPieces
+from .packing import LengthGroup, PackedPieces, length_groups
 
 
 class Embeddings(nn.Module):
@@ -125,7 +125,8 @@ class BertEncoder(nn.Module):
     ) -> Tensor:
         """Encode a batch.
 
-        pieces (PackedPieces): The sequences, [CLS] and [SEP] included.
+        pieces (PackedPieces): The sequences, [CLS] and [SEP] included. Sorted by length they are fastest:
+            neighbours of one length are computed together.
         hidden_states (Optional[list]): Is given the output of the embeddings and of each layer, if a list.
         causal (Optional[bool]): Whether each piece sees itself and the pieces before it only (the
             paper's left-to-right ablation, section 5.1); None: as the config says.

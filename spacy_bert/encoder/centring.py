@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attention import length_groups
 from .bert import BertEncoder, Layer
 from .config import BertConfig
-from .packing import PackedPieces, pack
+from .packing import PackedPieces, length_groups, pack
 from .products import Affine, Biased
 
 # Of random pieces: rows at most, and sequences.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 STEPS = 1 << 16  # the rate is rounded to 1 / STEPS
 
@@ -51,6 +52,7 @@ class _Dropout(torch.autograd.Function):
         return _drop(rows, rate, ctx.seed)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:  # type: ignore[override]
         return _drop(grad, ctx.rate, ctx.seed), None
 

@@ -15,20 +15,21 @@ Legend: R rows of the batch, N sequences of a block, L their length, H heads, D 
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .dropout import Dropping, draw_seed
-
-if TYPE_CHECKING:
-    from .attention import LengthGroup
+from .packing import LengthGroup
 
 # Probabilities that are made at a time.
 PART = 1 << 20
 # As many probabilities as take about the time that each block takes besides.
 WORTH_A_BLOCK = 1 << 15
+# Lengths of a block at most: looking for more would take longer than they save.
+LONGEST_RUN = 64
 # In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them. Blocks of fewer
 # rows than this are not worth it, and computed in 32 bits; as are those of unlike lengths, which have
 # another shape in every batch.
@@ -56,7 +57,8 @@ class Block(NamedTuple):
 
 
 @lru_cache(maxsize=16)  # all layers of a batch have the same
-def plan_blocks(groups: Tuple["LengthGroup", ...], heads: int) -> List[Block]:
+@torch.inference_mode(False)  # and another batch may, which learns
+def plan_blocks(groups: Tuple[LengthGroup, ...], heads: int) -> List[Block]:
     """Fill sequences up where that takes less time than a block of their own.
 
     groups (Tuple[LengthGroup, ...]): The runs of equal length.
@@ -67,7 +69,7 @@ def plan_blocks(groups: Tuple["LengthGroup", ...], heads: int) -> List[Block]:
     best: List[Tuple[float, int]] = [(0.0, 0)]
     for end in range(1, len(groups) + 1):
         n_seqs, longest, candidates = 0, 0, []
-        for start in range(end - 1, -1, -1):
+        for start in range(end - 1, max(end - LONGEST_RUN, 0) - 1, -1):
             n_seqs += groups[start].n_seqs
             longest = max(longest, groups[start].length)
             time = WORTH_A_BLOCK + n_seqs * heads * longest**2
@@ -82,7 +84,7 @@ def plan_blocks(groups: Tuple["LengthGroup", ...], heads: int) -> List[Block]:
     return blocks[::-1]
 
 
-def _block(groups: Sequence["LengthGroup"]) -> Block:
+def _block(groups: Sequence[LengthGroup]) -> Block:
     longest = max(group.length for group in groups)
     lengths = torch.tensor([group.length for group in groups for _ in range(group.n_seqs)])
     first, n_rows = groups[0].start, int(lengths.sum())
@@ -120,6 +122,7 @@ class _DroppedAttention(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:  # type: ignore[override]
         (qkv,) = ctx.saved_tensors
         dropping = Dropping(ctx.rate, ctx.seed)
@@ -196,7 +199,7 @@ def _probabilities(query: Tensor, key: Tensor, part: slice, block: Block, causal
 
 
 def dropped_attention(
-    qkv: Tensor, groups: Sequence["LengthGroup"], *, heads: int, dropout: float, causal: bool
+    qkv: Tensor, groups: Sequence[LengthGroup], *, heads: int, dropout: float, causal: bool
 ) -> Tensor:
     """Attention within each sequence.
 

@@ -30,10 +30,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from .activations import ACTIVATIONS
-from .attention import length_groups, self_attention
+from .attention import self_attention
 from .bert import Attention, BertEncoder, Embeddings, Layer
 from .centring import Centres, find_centres, raised, random_pieces
-from .packing import PackedPieces
+from .packing import PackedPieces, length_groups
 from .precision import multiplies_bf16
 from .products import (
     FEW_INT8_ROWS,

@@ -11,6 +11,7 @@ from typing import Any, List, Tuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .activations import ACTIVATIONS
 
@@ -41,6 +42,7 @@ class _FeedForward(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:  # type: ignore[override]
         rows, up, down, *kept = ctx.saved_tensors
         up_, down_ = up.to(rows.dtype), down.to(rows.dtype)

@@ -5,6 +5,7 @@ positions    0   1 2   3     0   1 2 3 4   5
 cu_seqlens   0               4                 10
 """
 
+from itertools import groupby
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -138,3 +139,30 @@ def unpack(rows: Tensor, pieces: PackedPieces) -> List[Tensor]:
     RETURNS (List[Tensor]): One view a sequence, shape (length, ...).
     """
     return list(torch.split(rows, list(pieces.lengths)))
+
+
+class LengthGroup(NamedTuple):
+    """Neighbouring sequences of equal length: a dense block that needs neither padding nor mask.
+
+    start (int): First row.
+    n_seqs (int): Number of sequences, N.
+    length (int): Length of each, L.
+    """
+
+    start: int
+    n_seqs: int
+    length: int
+
+
+def length_groups(lengths: Sequence[int]) -> List[LengthGroup]:
+    """Find the runs of equal length. Sort sequences by length beforehand to make the runs long.
+
+    lengths (Sequence[int]): Length of each sequence, in the order of the rows.
+    RETURNS (List[LengthGroup]): The runs, in order; together they cover all rows.
+    """
+    groups, start = [], 0
+    for length, run in groupby(lengths):
+        n_seqs = sum(1 for _ in run)
+        groups.append(LengthGroup(start, n_seqs, length))
+        start += n_seqs * length
+    return groups

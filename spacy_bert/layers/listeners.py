@@ -18,7 +18,7 @@ from .doc_encoder import CHOOSE_DEVICE_FIRST, check_pooling
 from .finite import check_finite
 from .shared_batch import SharedBatch
 
-TOKEN_VECTORS = "token vectors"
+TOKEN_VECTORS, PIECE_VECTORS = "token vectors", "piece vectors"
 
 
 class BertListenerModel(Model):
@@ -42,21 +42,18 @@ class BertListenerModel(Model):
         self.grad_factor = grad_factor
         # Who "*" turned out to be: set when the pipeline is linked.
         self.encoder: Optional[str] = None if upstream == "*" else upstream
-        # Which model that is: names are given to others, too.
-        self.encoder_id: Optional[int] = None
         self.batch: Optional[SharedBatch] = None
         self.sample: Sequence[Doc] = ()
 
-    def link(self, name: str, model: Model, width: int) -> None:
+    def link(self, name: str, width: int) -> None:
         """Learn who the encoder is; initialisation is over when this happens.
 
         name (str): The encoder's component.
-        model (Model): Its model.
         width (int): The width of its vectors.
         RAISES: ValueError if that is not the width that this listener declares.
         """
         check_width(self, name, width)
-        self.encoder, self.encoder_id = name, model.id
+        self.encoder = name
         self.sample = ()
 
     def receive(self, batch: Optional[SharedBatch]) -> None:
@@ -85,7 +82,6 @@ class BertListenerModel(Model):
             copied.id = Model.global_id
         copied._dims, copied._attrs = dict(self._dims), copy.deepcopy(self._attrs)
         copied.receive(None)
-        copied.encoder_id = None  # a copy of a pipeline has an encoder of its own
         return copied
 
     def end_initialization(self, docs: Sequence[Doc]) -> None:
@@ -103,10 +99,15 @@ class BertListenerModel(Model):
             f"'{name}' or list it in annotating_components, also where a head behind it is listed "
             f"there. `upstream` of a listener is the name of its encoder's component."
         )
-        if what == TOKEN_VECTORS and values_of(doc, name) is not None:
+        if values_of(doc, name) is not None and what == TOKEN_VECTORS:
             remedy = (
                 "It ran, but its vectors are of other tokens, or were cleared: split or merge tokens, and "
                 "clean Docs, behind its listeners."
+            )
+        elif values_of(doc, name) is not None and what == PIECE_VECTORS:
+            remedy = (
+                "It ran, but vectors of pieces are taken off a Doc by the last component that reads them, and "
+                f"are not stored with it. Process the text again, or set keep = [\"rows\"] on '{name}'."
             )
         elif getattr(doc.tensor, "shape", None) == (len(doc), self.get_dim("nO")):
             remedy += (

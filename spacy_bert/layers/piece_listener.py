@@ -14,7 +14,7 @@ from thinc.api import Model
 from .annotations import drop_values
 from .doc_encoder import ROWS
 from .finite import check_finite
-from .listeners import BertListenerModel
+from .listeners import PIECE_VECTORS, BertListenerModel
 from .piece_rows import PieceRows, no_rows, rows_of
 
 
@@ -52,7 +52,7 @@ def forward_pieces(
         rows = rows_of(doc, model.encoder or "*")
         if rows is None:
             if not model.is_sample(doc):
-                raise model.missing(doc, "piece vectors")
+                raise model.missing(doc, PIECE_VECTORS)
             rows = no_rows(doc, model.get_dim("nO"), model.ops.alloc2f)
         # A Doc that was saved has them on the host.
         outputs.append(rows.with_data(model.ops.asarray2f(rows.data)))

@@ -340,6 +340,14 @@ class BertShim(PyTorchShim):
         RAISES: ValueError if they are of another network."""
         self._load(state)
 
+    def differs_from(self, other: "BertShim") -> bool:
+        """other (BertShim): Another one, or this one.
+        RETURNS (bool): Whether they are known to have different weights; not if one has none yet."""
+        if self is other or not (self.is_loaded and other.is_loaded):
+            return False
+        a, b = self._state(), other._state()
+        return a.keys() != b.keys() or not all(map(torch.equal, a.values(), b.values()))
+
     def _state(self) -> Dict[str, torch.Tensor]:
         return {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}
 

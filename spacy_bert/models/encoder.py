@@ -50,7 +50,8 @@ def Bert(
         times their number, and listeners have to declare that.
     window (int): Longest window in pieces, [CLS] and [SEP] included; at most `max_positions`.
     stride (int): Pieces from the start of one window of a long Doc to the start of the next.
-    batch_pieces (int): Pieces of windows that are computed together, about; more needs more memory.
+    batch_pieces (int): Pieces of windows that are computed together, about; in prediction,
+        more needs more memory.
     mixed_precision (Union[bool, str]): Train with bfloat16 matrix products; "auto" where the
         hardware has instructions for them. The weights stay in 32 bits.
     gradient_checkpointing (bool): Save memory in training by recomputing activations within layers.

@@ -281,6 +281,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         )
         for listener in self.listeners:
             check_device(listener, self.name, self.model)
+            self.has_taught(listener)
             if isinstance(listener, BertListenerModel):
                 listener.receive(self._batch)
             else:
@@ -337,7 +338,8 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
                 else:
                     # None is how it is born, but its annotation says int.
                     cast(Tok2VecListener, listener).receive(cast(int, None), None, None)
-            self._tell_loss(batch)
+            if batch.is_open:  # else what it had was spoilt, and is dropped
+                self._tell_loss(batch)
             self._latest = describe(batch.docs)
             batch.backward()
         if deferred is not None:

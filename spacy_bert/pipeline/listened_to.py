@@ -1,15 +1,21 @@
 """The listeners of a `bert` component: who they are, and what they need it to make."""
 
 import warnings
-from typing import Any, Dict, List, Optional, Sequence, Set
+import weakref
+from typing import Any, Dict, List, MutableMapping, Optional, Sequence, Set
 
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from thinc.api import Model
 
-from ..layers.doc_encoder import ROWS, check_pooling, find_part
+from ..layers.doc_encoder import ROWS, check_pooling, find_part, shim_of
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
 from ..layers.piece_listener import PieceListenerModel, PieceReaders
+from ..layers.shim import BertShim
 from .segments import check_place_of_segments
+
+# Listener -> the encoder that it learnt from, as far as that is known. Names say nothing: a sourced head
+# listens to whoever has the name of its own encoder.
+TEACHERS: MutableMapping[Model, "weakref.ref[BertShim]"] = weakref.WeakKeyDictionary()
 
 
 class ListenedTo:
@@ -69,7 +75,7 @@ class ListenedTo:
         if listener not in listeners:
             listeners.append(listener)
         if isinstance(listener, BertListenerModel):
-            listener.link(self.name, self.model, self.width)
+            listener.link(self.name, self.width)
         self._set_poolings()
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
@@ -108,20 +114,25 @@ class ListenedTo:
                     self._warn_of_stranger(node, component)
                     self.add_listener(node, component.name)
             elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
+                self._warn_of_stranger(node, component)
                 self.add_listener(node, component.name)
 
-    def _warn_of_stranger(self, listener: BertListenerModel, component: Any) -> None:
-        """Whether a head that has weights listened to another encoder until now: it will run, as names
-        and widths agree, and predict nonsense."""
-        has_weights = any(
-            node.has_param(name) for node in component.model.walk() for name in node.param_names
-        )
-        if listener.encoder_id not in (None, self.model.id) and has_weights:
+    def has_taught(self, listener: Model) -> None:
+        """listener (Model): Learns from this encoder's vectors now."""
+        TEACHERS[listener] = weakref.ref(shim_of(self.model))
+
+    def _warn_of_stranger(self, listener: Model, component: Any) -> None:
+        """Warn if a head that has weights learnt from another encoder: it will run, as names and widths
+        agree, and predict nonsense."""
+        teacher = TEACHERS.get(listener, lambda: None)()
+        if teacher is None or not has_weights(component.model):
+            self.has_taught(listener)
+        elif teacher.differs_from(shim_of(self.model)):
             warnings.warn(
-                f"The component '{component.name}' listened to another encoder than the '{self.name}' of this "
-                f"pipeline, which it reads now. Unless it is trained again, its predictions mean nothing. "
-                f"If it comes from another pipeline, call nlp.replace_listeners there before "
-                f"sourcing it, so that it brings its own encoder along.",
+                f"The component '{component.name}' learnt from another encoder than the '{self.name}' of this "
+                f"pipeline, which it reads now. Unless it is trained again, its predictions mean little. If "
+                f"it comes from another pipeline, call nlp.replace_listeners there before sourcing it, so "
+                f"that it brings its own encoder along.",
                 stacklevel=2,
             )
 
@@ -164,3 +175,9 @@ class ListenedTo:
             *sorted(map(check_pooling, wanted)),
             *rows,
         ]
+
+
+def has_weights(model: Model) -> bool:
+    """model (Model): The model of a component.
+    RETURNS (bool): Whether any of its layers has some."""
+    return any(node.has_param(name) for node in model.walk() for name in node.param_names)

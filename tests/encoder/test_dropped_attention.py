@@ -10,9 +10,10 @@ from torch import Tensor
 
 from spacy_bert.encoder import BertConfig, BertEncoder, pack
 from spacy_bert.encoder import dropped_attention as module
-from spacy_bert.encoder.attention import length_groups, self_attention
+from spacy_bert.encoder.attention import self_attention
 from spacy_bert.encoder.dropout import Dropping
 from spacy_bert.encoder.dropped_attention import dropped_attention, plan_blocks
+from spacy_bert.encoder.packing import length_groups
 
 HEADS = 2
 
@@ -118,6 +119,34 @@ def test_filled_up_or_not(
         results += [attended, *torch.autograd.grad(attended, qkv, weights)]
     plan_blocks.cache_clear()
     torch.testing.assert_close(results[:2], results[2:])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_finite_differences(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches other elements dropped in the gradient than in the values, of a block that is filled up."""
+    monkeypatch.setattr(module, "draw_seed", lambda: 5)
+    monkeypatch.setattr(module, "PART", 60)
+    groups = length_groups([3, 4, 5, 5, 7])
+    assert len(plan_blocks(tuple(groups), HEADS)) == 1
+    qkv = torch.randn(24, 3 * HEADS * 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda rows: dropped_attention(rows, groups, heads=HEADS, dropout=0.3, causal=causal),
+        (qkv,),
+    )
+
+
+def test_first_met_in_inference_mode() -> None:
+    """Catches what is kept of a batch and cannot be used by one that learns."""
+    plan_blocks.cache_clear()
+    groups = length_groups([2, 3])
+    qkv = torch.randn(5, 24)
+    with torch.inference_mode():
+        dropped_attention(qkv, groups, heads=HEADS, dropout=0.3, causal=False)
+    (block,) = plan_blocks(tuple(groups), HEADS)
+    assert block.row_of is not None and not block.row_of.is_inference()
+    qkv.requires_grad_()
+    dropped_attention(qkv, groups, heads=HEADS, dropout=0.3, causal=False).sum().backward()
+    assert qkv.grad is not None
 
 
 def test_long_windows_are_not_filled_up() -> None:

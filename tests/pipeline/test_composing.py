@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import spacy
 
@@ -126,25 +127,41 @@ def test_source_in_python(joint_nlp):
         assert doc._.bert.names == ["encoder"]
 
 
-def test_sourced_beside_another_encoder(joint_nlp, tiny_checkpoint, make_examples):
+@pytest.mark.parametrize("of_spacy", [False, True])
+def test_sourced_beside_another_encoder(
+    joint_nlp, tiny_nlp, make_checkpoint, make_examples, of_spacy
+):
     """Catches a head that silently reads the encoder that has the name of its own: names and widths agree."""
-    nlp = from_checkpoint(tiny_checkpoint)
-    nlp.add_pipe("textcat", config=textcat(pooled_listener()))
+    nlp = from_checkpoint(make_checkpoint(seed=5))
+    stock = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32, "upstream": "bert"}
+    nlp.add_pipe("ner", "names", config=ner(stock if of_spacy else listener()))
     nlp.initialize(lambda: make_examples(nlp))
-    nlp.add_pipe("bert", source=joint_nlp, name="bert2", first=True)
+    joint_nlp.remove_pipe("textcat")
+    joint_nlp.add_pipe("bert", source=nlp, name="bert2", first=True)
+    joint_nlp.get_pipe("bert2").set_tensor = False
     with pytest.warns(
-        UserWarning, match="'ner' listened to another encoder than the 'bert'.*replace_lis"
+        UserWarning, match="'names' learnt from another encoder than the 'bert'.*replace_lis"
     ):
-        nlp.add_pipe("ner", source=joint_nlp)
+        joint_nlp.add_pipe("names", source=nlp)
 
 
-def test_another_encoder_before_training(joint_nlp, saved, tiny_checkpoint, make_examples, recwarn):
+def test_own_encoder_or_an_equal_one(joint_nlp, saved, tiny_checkpoint, make_examples, recwarn):
     """Catches a warning of that where there is nothing to spoil: in a head without weights, in one that
-    comes with its encoder, and in copies."""
-    config = config_of(saved, "bert", "ner", "textcat")
-    copied = copy.deepcopy(spacy.util.load_model_from_config(config, auto_fill=True))
+    comes with its encoder or with what was loaded of it twice, in copies, and in the pipeline that it was
+    sourced from."""
+    config = config_of(
+        saved, "bert", "ner", "textcat", ner={"replace_listeners": ["model.tok2vec"]}
+    )
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    nlp.rename_pipe("textcat", "topics")
+    copied = copy.deepcopy(spacy.load(saved))
     copied.rename_pipe("textcat", "topics")
     pickle.loads(pickle.dumps(copied)).rename_pipe("ner", "names")
+    twice = spacy.blank("en")
+    twice.add_pipe("bert", source=spacy.load(saved))
+    twice.add_pipe("textcat", source=joint_nlp)
+    joint_nlp.rename_pipe("ner", "names")
+
     nlp = from_checkpoint(tiny_checkpoint)
     nlp.add_pipe("textcat", config=textcat(pooled_listener()))
     nlp.remove_pipe("bert")
@@ -152,7 +169,18 @@ def test_another_encoder_before_training(joint_nlp, saved, tiny_checkpoint, make
     nlp.initialize(lambda: make_examples(nlp))
     nlp.rename_pipe("textcat", "topics")
     assert nlp(TEXTS[0]).cats
-    assert not [str(warning.message) for warning in recwarn if "listened" in str(warning.message)]
+    assert not [str(warning.message) for warning in recwarn if "learnt" in str(warning.message)]
+
+
+def test_trained_with_another_encoder(joint_nlp, make_checkpoint, make_examples, recwarn):
+    """Catches a head that is still said to be another encoder's when it has learnt from this one."""
+    nlp = from_checkpoint(make_checkpoint(seed=5))
+    with pytest.warns(UserWarning, match="'ner' learnt from another encoder"):
+        nlp.add_pipe("ner", source=joint_nlp)
+    nlp.update(make_examples(nlp), sgd=AdamW(0.01))
+    recwarn.clear()
+    nlp.rename_pipe("ner", "names")
+    assert not [str(warning.message) for warning in recwarn if "learnt" in str(warning.message)]
 
 
 def test_sourced_by_a_pipeline_that_listens_less(tiny_nlp, make_examples):
@@ -265,3 +293,19 @@ def test_loss_while_a_head_is_disabled(joint_nlp, make_examples):
     told.clear()
     joint_nlp(TEXTS[0])
     assert not told.get("bert")
+
+
+def test_loss_of_a_batch_that_is_dropped(joint_nlp, make_examples, monkeypatch):
+    """Catches a loss below zero: what was told of a batch, taken back from losses that were cleared."""
+    examples = make_examples(joint_nlp)
+    textcat = joint_nlp.get_pipe("textcat")
+    monkeypatch.setattr(
+        textcat, "get_loss", lambda *_: (0.0, np.full((len(examples), 2), np.nan, "f"))
+    )
+    losses = {}
+    with pytest.raises(FloatingPointError):
+        joint_nlp.update(examples, sgd=AdamW(0.01), losses=losses)
+    assert losses["bert"] > 0
+    losses.clear()
+    joint_nlp.get_pipe("bert").update(examples, losses=losses)
+    assert losses["bert"] == 0.0
