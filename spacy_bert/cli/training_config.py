@@ -5,7 +5,7 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
-from .pipe_sections import DOCS, HEADS, QUESTIONS, SEGMENTS, Sections
+from .pipe_sections import DOCS, FIRST, HEADS, QUESTIONS, SEGMENTS, TOKENS, Sections
 
 if TYPE_CHECKING:
     from ..encoder import BertConfig
@@ -246,7 +246,7 @@ def training_config(
         "data": source.comment,
         "ending": source.ending,
         "corpora": source.sections,
-        "heads": "\n".join(_head_sections(pipe, pooling) for pipe in heads),
+        "heads": "\n".join(_head_sections(pipe, pooling, config.causal) for pipe in heads),
         "annotating": _value(annotating),
         "heads_scale": heads_scale,
         "layer_decay": layer_decay,
@@ -310,8 +310,12 @@ def _bert_section(config: "BertConfig", windows: Optional[Tuple[int, int]]) -> s
     return "\n".join(lines) + "\n"
 
 
-def _head_sections(pipe: str, pooling: "Pooling") -> str:
-    return Sections(HEADS[pipe]).substitute(
+def _head_sections(pipe: str, pooling: "Pooling", causal: bool) -> str:
+    sections = HEADS[pipe]
+    if causal:
+        # Left to right, the first piece of a token has not seen the rest of it.
+        sections = sections.replace(FIRST, TOKENS)
+    return Sections(sections).substitute(
         pipe=pipe, pooling=_value(pooling.name), reason=pooling.reason
     )
 

@@ -300,6 +300,12 @@ def test_tags_are_read_from_first_pieces(write):
     listeners = {name: components[name]["model"]["tok2vec"] for name in ("ner", "bert_ner")}
     assert listeners["ner"]["@architectures"] == "spacy-bert.BertListener.v1"
     assert listeners["bert_ner"]["@architectures"] == "spacy-bert.BertPieceListener.v1"
+    text = training_config(
+        BertConfig(causal=True), ["bert_ner"], checkpoint="x", pooling=Pooling("mean", "")
+    )
+    model = load_config_from_str(text, interpolate=False)["components"]["bert_ner"]["model"]
+    # From left to right, a first piece has not seen the rest.
+    assert model["tok2vec"]["@architectures"] == "spacy-bert.BertListener.v1"
     default = Language.get_factory_meta("bert_ner").default_config["model"]["tok2vec"]
     assert default["@architectures"] == "spacy-bert.BertPieceListener.v1"
 

@@ -538,3 +538,16 @@ def test_split_and_partial_docs_are_told_apart(ner_nlp):
         retokenizer.split(doc[0], ["Al", "ice"], heads=[doc[1], doc[1]])
     with pytest.raises(ValueError, match=r"of other tokens.*split or merge"):
         pipe(doc)
+
+
+def test_rows_that_were_taken_off(tiny_nlp, make_examples):
+    """Catches an error that says the encoder did not run, when its rows were read and taken off."""
+    ner = tiny_nlp.add_pipe("bert_ner", config=bert_ner(PIECES))
+    tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    doc = tiny_nlp(TEXTS[0])
+    with pytest.raises(ValueError, match=r"taken off a Doc.*keep = \["):
+        ner(doc)
+    tiny_nlp.get_pipe("bert").keep = ["rows"]
+    tiny_nlp.rename_pipe("bert_ner", "names")
+    doc = tiny_nlp(TEXTS[0])
+    assert str(ner(doc).ents) == str(doc.ents)

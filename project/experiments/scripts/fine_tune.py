@@ -57,7 +57,9 @@ def make_config(encoder: BertConfig, head: Head, task: str, *, lang: str) -> Con
     config["components"]["bert"]["model"]["layers"] = list(head.layers)
     model = config["components"][pipe]["model"]
     model["tok2vec"]["width"] = len(head.layers) * encoder.width
-    if head.mix or head.lstm:
+    if task == "names" or head.mix or head.lstm:
+        # The mean of a token's pieces for all rows of a table: from left to right, a first piece has not
+        # seen the rest, and a BiLSTM reads tokens.
         model["tok2vec"] = {
             "@architectures": "spacy-bert.BertListener.v1",
             "width": len(head.layers) * encoder.width,
