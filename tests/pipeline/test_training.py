@@ -5,6 +5,9 @@ import shutil
 import pytest
 import spacy
 
+from spacy_bert import from_checkpoint
+from spacy_bert.layers.optimizer import AdamW
+
 from .heads import equal, listener, ner, perturb, pooled_listener, textcat, weights
 from .training import config_of, encoder, run_training
 
@@ -207,3 +210,33 @@ def test_missing_checkpoint_is_named(checkpoint, corpus, tmp_path):
     config = config_of(corpus, components, initialize=by_component(nowhere))
     with pytest.raises((ValueError, OSError), match="nowhere"):
         run_training(config, tmp_path)
+
+
+@pytest.mark.parametrize("mixed_precision", [False, True])
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_learns_with_dropout(
+    tiny_checkpoint, make_examples, mixed_precision, gradient_checkpointing
+):
+    """Catches attention with dropout that sends a gradient of something else, in texts of several lengths and
+    windows: without dropout, which the tiny checkpoint has none of, another way is taken."""
+    settings = {
+        "attention_dropout": 0.1,
+        "hidden_dropout": 0.1,
+        "window": 8,
+        "stride": 4,
+        "mixed_precision": mixed_precision,
+        "gradient_checkpointing": gradient_checkpointing,
+    }
+    nlp = from_checkpoint(tiny_checkpoint, config={"model": settings})
+    pieces = {"@architectures": "spacy-bert.BertPieceListener.v1", "width": 32}
+    model = {"@architectures": "spacy-bert.BertTokenClassifier.v1", "tok2vec": pieces}
+    nlp.add_pipe("bert_ner", config={"model": model})
+    examples = make_examples(nlp, cats=False)
+    nlp.initialize(lambda: examples)
+    before, losses, optimizer = weights(nlp), [], AdamW(0.003)
+    for _ in range(30):
+        step = {}
+        nlp.update(examples, sgd=optimizer, losses=step)
+        losses.append(step["bert_ner"])
+    assert losses[-1] < 0.5 * losses[0]
+    assert not equal(weights(nlp), before)
