@@ -1,8 +1,8 @@
 """Attention with dropout on the probabilities, in training on a processor.
 
 torch's fused kernel knows no dropout there. Taken apart, attention leaves three square matrices a
-head for its gradient, which of long windows are most of what a training step holds. Here they are
-made once more instead, in parts that stay in the cache.
+head for its gradient, which of long windows are most of what a training step holds. Of these, none
+is kept here: they are made once more, in parts that stay in the cache.
 
 Sequences of one length after the other, a batch of sentences has thirty lengths, and a dozen small
 operations each take longer than all that they compute. So those of like length are filled up to one:
@@ -30,6 +30,8 @@ PART = 1 << 20
 WORTH_A_BLOCK = 1 << 15
 # Lengths of a block at most: looking for more would take longer than they save.
 LONGEST_RUN = 64
+# Up to this length, probabilities are kept for the gradient: they are few, and take a third as long again.
+WORTH_KEEPING = 128
 # In bfloat16, oneDNN compiles products for each shape that it meets, and keeps them. Blocks of fewer
 # rows than this are not worth it, and computed in 32 bits; as are those of unlike lengths, which have
 # another shape in every batch.
@@ -106,7 +108,7 @@ class _DroppedAttention(torch.autograd.Function):
     ) -> Tensor:
         ctx.blocks, ctx.heads, ctx.rate, ctx.causal = blocks, heads, rate, causal
         ctx.seed = draw_seed()
-        ctx.save_for_backward(qkv)
+        kept_weights: List[Tensor] = []
         dropping = Dropping(rate, ctx.seed)
         output = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
         with torch.autocast("cpu", enabled=False):
@@ -115,16 +117,20 @@ class _DroppedAttention(torch.autograd.Function):
                 attended = torch.empty_like(value)
                 for part in _parts(block, heads):
                     weights = _probabilities(query, key, part, block, causal)
-                    weights *= dropping.kept(weights)
-                    torch.bmm(weights, value[part], out=attended[part])
+                    if block.length <= WORTH_KEEPING:
+                        kept_weights.append(weights)
+                    dropped = dropping.kept(weights).mul_(weights)
+                    torch.bmm(dropped, value[part], out=attended[part])
                 attended *= dropping.scale
                 _put(output, attended[None], block)
+        ctx.save_for_backward(qkv, *kept_weights)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Any, ...]:  # type: ignore[override]
-        (qkv,) = ctx.saved_tensors
+        qkv, *kept_weights = ctx.saved_tensors
+        weights_of_parts = iter(kept_weights)
         dropping = Dropping(ctx.rate, ctx.seed)
         output = torch.empty_like(qkv)
         # It may be run under autocast itself.
@@ -135,7 +141,10 @@ class _DroppedAttention(torch.autograd.Function):
                 d_rows = value.new_empty(3, *value.shape)
                 d_query, d_key, d_value = d_rows
                 for part in _parts(block, ctx.heads):
-                    weights = _probabilities(query, key, part, block, ctx.causal)
+                    if block.length <= WORTH_KEEPING:
+                        weights = next(weights_of_parts)
+                    else:
+                        weights = _probabilities(query, key, part, block, ctx.causal)
                     kept = dropping.kept(weights)
                     d_weights = torch.bmm(d_attended[part], value[part].mT).mul_(kept)
                     torch.bmm(kept.mul_(weights).mT, d_attended[part], out=d_value[part])

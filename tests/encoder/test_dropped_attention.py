@@ -36,12 +36,14 @@ def by_the_book(qkv: Tensor, length: int, rate: float, seed: int, causal: bool) 
 @pytest.mark.parametrize("n_seqs, length", [(1, 1), (5, 7), (1, 12), (3, 2)])
 @pytest.mark.parametrize("part", [1, 150, 1 << 20])
 @pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("keeping", [0, 128])
 def test_equals_the_formula(
-    n_seqs: int, length: int, part: int, causal: bool, monkeypatch: pytest.MonkeyPatch
+    n_seqs: int, length: int, part: int, causal: bool, keeping: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches heads that are lost between parts, draws in another order, a scale that is left out of the
     gradient, and numbers of the caller that are written over."""
     monkeypatch.setattr(module, "PART", part)
+    monkeypatch.setattr(module, "WORTH_KEEPING", keeping)
     monkeypatch.setattr(module, "draw_seed", lambda: 5)
     torch.manual_seed(0)
     qkv = torch.randn(n_seqs * length, 3 * HEADS * 4, dtype=torch.float64, requires_grad=True)
@@ -182,7 +184,7 @@ def test_memory_does_not_grow_with_length() -> None:
     # what goes into the activation.
     layer = 8 * config.width + config.intermediate_width
     assert short == pytest.approx(config.depth * layer, rel=0.2)
-    assert long == pytest.approx(short, rel=0.02)
+    assert long == pytest.approx(short, rel=0.05)
 
 
 def test_resuming_draws_the_same() -> None:

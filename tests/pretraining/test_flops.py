@@ -16,6 +16,7 @@ def test_equals_what_torch_counts(nsp: bool, monkeypatch: pytest.MonkeyPatch) ->
     """Catches a product that is forgotten, or counted twice: MFU would be wrong by its share."""
     # MFU counts what the network takes: not the sequences that are filled up to take fewer operations,
     monkeypatch.setattr(dropped_attention, "WORTH_A_BLOCK", 0)
+    monkeypatch.setattr(dropped_attention, "WORTH_KEEPING", 0)
     dropped_attention.plan_blocks.cache_clear()
     config = BertConfig(
         vocab_size=101, width=24, depth=3, heads=2, intermediate_width=40, max_positions=32
