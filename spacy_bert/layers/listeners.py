@@ -5,6 +5,7 @@ left on the Docs. A head whose encoder did not run gets an error, never zeros.
 """
 
 import copy
+import warnings
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -65,8 +66,18 @@ class BertListenerModel(Model):
         """docs (Sequence[Doc]): The Docs to answer for.
         is_train (bool): Whether this is training.
         RETURNS (Optional[SharedBatch]): The encoder's batch, if it is to be answered from."""
-        if is_train and self.batch is not None and self.batch.covers(docs):
+        if not is_train or self.batch is None:
+            return None
+        if self.batch.covers(docs):
             return self.batch
+        if docs and self.grad_factor:
+            warnings.warn(
+                f"A head that listens to '{self.encoder}' is trained on other Docs than those that "
+                f"'{self.encoder}' has just encoded, such as copies of them. It learns, if they have "
+                f"vectors, but its gradient does not reach the encoder. Hand the model the Docs of the "
+                f"examples themselves (example.predicted).",
+                stacklevel=2,
+            )
         return None
 
     def is_sample(self, doc: Doc) -> bool:

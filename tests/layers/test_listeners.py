@@ -97,6 +97,7 @@ def test_head_for_another_device(make_nlp: Callable, texts: List[str]) -> None:
         nlp.update(examples_of(nlp, texts), sgd=AdamW(0.01))
 
 
+@pytest.mark.filterwarnings("ignore:A head that listens to")
 @pytest.mark.parametrize("kind", OURS)
 def test_docs_of_no_batch(make_nlp: Callable, texts: List[str], kind: str) -> None:
     """Docs that are not those the encoder was updated with (a component in between made others),
@@ -210,6 +211,20 @@ def test_empty_docs(make_nlp: Callable, texts: List[str]) -> None:
             docs = list(nlp.pipe(batch))
             assert len(nlp.get_pipe("head").model.predict(docs)) == len(batch)
             nlp.update(examples_of(nlp, batch), sgd=AdamW(0.01))
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_copies_are_trained_on(make_nlp: Callable, texts: List[str], kind: str) -> None:
+    """A head that makes copies of its Docs, and whose encoder silently does not learn."""
+    nlp = make_nlp(head=kind)
+    examples = examples_of(nlp, texts)
+    for doc in nlp.pipe([example.predicted for example in examples]):
+        assert doc._.bert is not None
+    nlp.get_pipe("bert").update(examples)
+    model = nlp.get_pipe("head").model
+    model.begin_update([example.predicted for example in examples])
+    with pytest.warns(UserWarning, match="other Docs than those that 'bert' has just encoded"):
+        model.begin_update([example.predicted.copy() for example in examples])
 
 
 @pytest.mark.parametrize("kind", OURS)
