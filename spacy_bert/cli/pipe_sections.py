@@ -101,17 +101,6 @@ upstream = "bert"
 grad_factor = 1.0
 """
 
-# The end of a head that reads a vector for each token: that of the token's first piece.
-FIRST = """
-# The vector of a token's first piece, as in the paper. spacy-bert.BertListener.v1 in this place: the
-# mean of its pieces.
-[components.%pipe.model.tok2vec]
-@architectures = "spacy-bert.BertPieceListener.v1"
-width = ${components.bert.model.width}
-upstream = "bert"
-grad_factor = 1.0
-"""
-
 # The end of a head that reads a vector for each piece of each window.
 PIECES = """
 [components.%pipe.model.tok2vec]
@@ -120,6 +109,11 @@ width = ${components.bert.model.width}
 upstream = "bert"
 grad_factor = 1.0
 """
+
+# The end of a head that reads a vector for each token: of the pieces, the token's first one.
+FIRST = f"""
+# The vector of a token's first piece, as in the paper. spacy-bert.BertListener.v1 in this place: the
+# mean of its pieces.{PIECES}"""
 
 NER = """\
 # Named entities, by spaCy's transition-based parser. Learns from doc.ents.

@@ -113,7 +113,7 @@ class _DroppedAttention(torch.autograd.Function):
         output = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
         with torch.autocast("cpu", enabled=False):
             for block in blocks:
-                query, key, value = _by_head(qkv, block, heads)
+                query, key, value = _queries_keys_values(qkv, block, heads)
                 attended = torch.empty_like(value)
                 for part in _parts(block, heads):
                     weights = _probabilities(query, key, part, block, causal)
@@ -136,8 +136,12 @@ class _DroppedAttention(torch.autograd.Function):
         # It may be run under autocast itself.
         with torch.autocast("cpu", enabled=False):
             for block in ctx.blocks:
-                query, key, value = _by_head(qkv, block, ctx.heads)
-                (d_attended,) = _by_head(grad, block, ctx.heads, dropping.scale)
+                query, key, value = _queries_keys_values(qkv, block, ctx.heads)
+                (d_attended,) = _by_head(grad, block, ctx.heads, n_arrays=1)
+                d_attended *= dropping.scale
+                if block.is_filled is not None:
+                    by_seq = d_attended.view(block.n_seqs, ctx.heads, block.length, -1)
+                    by_seq.masked_fill_(block.is_filled[..., None], 0.0)
                 d_rows = value.new_empty(3, *value.shape)
                 d_query, d_key, d_value = d_rows
                 for part in _parts(block, ctx.heads):
@@ -156,25 +160,24 @@ class _DroppedAttention(torch.autograd.Function):
         return output, None, None, None, None
 
 
-def _by_head(rows: Tensor, block: Block, heads: int, scale: Optional[float] = None) -> Tensor:
-    """The rows of a block by what they are and by head, (R, K * H * D) -> (K, B, L, D), in memory of
-    their own. With a scale, one array of something that is zero where the block is filled up; without,
-    queries, which are scaled, keys and values."""
+def _queries_keys_values(qkv: Tensor, block: Block, heads: int) -> Tensor:
+    """Those of a block, shape (3, B, L, D); the queries are scaled."""
+    by_head = _by_head(qkv, block, heads, n_arrays=3)
+    by_head[0] *= by_head.shape[-1] ** -0.5
+    return by_head
+
+
+def _by_head(rows: Tensor, block: Block, heads: int, *, n_arrays: int) -> Tensor:
+    """The rows of a block, each of K arrays side by side, (R, K * H * D) -> (K, B, L, D), in memory of
+    their own. Where the block is filled up, there is another row of the sequence."""
     n_seqs, length = block.n_seqs, block.length
     rows = rows[block.rows]
     if block.row_of is not None:
         rows = rows.index_select(0, block.row_of)
-    n_rows, n_arrays = len(rows), 3 if scale is None else 1
-    compiles = n_rows >= WORTH_COMPILING and block.row_of is None
+    compiles = len(rows) >= WORTH_COMPILING and block.row_of is None
     dtype = torch.float32 if rows.dtype == torch.bfloat16 and not compiles else rows.dtype
     rows = rows.view(n_seqs, length, n_arrays, heads, -1).permute(2, 0, 3, 1, 4)
     by_head = torch.empty(rows.shape, dtype=dtype).copy_(rows)  # (K, N, H, L, D)
-    if scale is None:
-        by_head[0] *= rows.shape[-1] ** -0.5
-    else:
-        by_head *= scale
-        if block.is_filled is not None:
-            by_head.masked_fill_(block.is_filled[:, :, :, None], 0.0)
     return by_head.view(n_arrays, n_seqs * heads, length, -1)
 
 

@@ -281,7 +281,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         )
         for listener in self.listeners:
             check_device(listener, self.name, self.model)
-            self.has_taught(listener)
+            self.note_learner(listener)
             if isinstance(listener, BertListenerModel):
                 listener.receive(self._batch)
             else:

@@ -117,8 +117,8 @@ class ListenedTo:
                 self._warn_of_stranger(node, component)
                 self.add_listener(node, component.name)
 
-    def has_taught(self, listener: Model) -> None:
-        """listener (Model): Learns from this encoder's vectors now."""
+    def note_learner(self, listener: Model) -> None:
+        """listener (Model): A layer of a head that learns from this encoder's vectors, as of now."""
         TEACHERS[listener] = weakref.ref(shim_of(self.model))
 
     def _warn_of_stranger(self, listener: Model, component: Any) -> None:
@@ -126,7 +126,7 @@ class ListenedTo:
         agree, and predict nonsense."""
         teacher = TEACHERS.get(listener, lambda: None)()
         if teacher is None or not has_weights(component.model):
-            self.has_taught(listener)
+            self.note_learner(listener)
         elif teacher.differs_from(shim_of(self.model)):
             warnings.warn(
                 f"The component '{component.name}' learnt from another encoder than the '{self.name}' of this "
