@@ -9,9 +9,21 @@ Memory does not grow with the corpus: readers are generators, and no document is
 """
 
 import os
+import warnings
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Sequence,
+    Set,
+    Union,
+)
 
 # Characters. A plain-text file is one document as a rule, and may be as large as a disk: longer
 # ones go on as another document. War and Peace has 3.2 million.
@@ -71,9 +83,11 @@ def find_files(inputs: Sequence[Union[str, Path]], *, any_ending: bool = False) 
     any_ending (bool): Take every file of a folder, and not only those whose ending tells how to
         read them. Hidden files are left out in any case.
     RETURNS (List[Path]): The files in the order of the inputs, those of a folder in the order of
-        their names, on every system alike; none of them twice.
+        their names, on every system alike; none of them twice. Links are followed. Of files that are
+        left out for their ending, a warning is given.
     RAISES (ValueError): There are no inputs, or a folder has no file to read.
     RAISES (FileNotFoundError): An input does not exist.
+    RAISES (OSError): A folder cannot be opened.
     """
     if not inputs:
         raise ValueError("There is nothing to read: found no input; expected files or folders.")
@@ -88,6 +102,14 @@ def find_files(inputs: Sequence[Union[str, Path]], *, any_ending: bool = False) 
                     f"{given} has no file to read: found {names}; expected files that end in "
                     f"{_endings()}. Name a reader (--reader) to have all of them read, or name "
                     f"the files one by one."
+                )
+            left_out = sorted({*files} - {*kept})
+            if left_out:
+                warnings.warn(
+                    f"{len(left_out):,} of the {len(files):,} files in {given} are left out, as their "
+                    f"names do not end in {_endings()}; {left_out[0]} is the first. Name a reader "
+                    f"(--reader) to have all of them read, or rename those that are text.",
+                    stacklevel=2,
                 )
         elif given.exists():
             kept = [given]
@@ -191,11 +213,22 @@ def split_paragraphs(splitter: Splitter, paragraphs: Sequence[str]) -> List[List
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
+    been: Set[str] = set()
+    for root, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+        # A link may lead to a folder that it is in.
+        real = os.path.realpath(root)
+        if real in been:
+            folders[:] = []
+            continue
+        been.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith("."):
                 yield Path(root, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _ending(path: Path) -> str:

@@ -112,7 +112,9 @@ def prepare(
     if n_process is not None and n_process < 1:
         raise ValueError(f"n_process is {n_process}; expected 1 or more, or None for all cores.")
     files = [Path(file) for file in files]
-    sources = [Source(str(file), file.stat().st_size) for file in files]
+    # A name on the disk may be no text.
+    names = [os.fsencode(file).decode("utf8", "backslashreplace") for file in files]
+    sources = [Source(name, file.stat().st_size) for name, file in zip(names, files)]
     if n_process is None:
         small = sum(source.bytes for source in sources) < SMALL_CORPUS
         n_process = 1 if small else available_cores()

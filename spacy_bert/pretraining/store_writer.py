@@ -1,7 +1,8 @@
 """Writes a token store: piece by piece, of any size, in a temporary folder that is renamed at the end.
 
-.STORE-1a2b3c4d.tmp/   while it is written; locked, so that one without a writer is known
-STORE/                 complete, and on the disk
+.STORE-1a2b3c4d.tmp/       while it is written; locked, so that one without a writer is known
+.STORE-1a2b3c4d.old.tmp/   an earlier one, while the new one takes its name
+STORE/                     complete, and on the disk
 """
 
 import glob
@@ -33,6 +34,8 @@ try:
     import fcntl
 except ImportError:  # no such locks on this system
     fcntl = None  # type: ignore[assignment]
+
+OLD = ".old.tmp"
 
 
 class Encoded(NamedTuple):
@@ -222,11 +225,16 @@ class StoreWriter:
         """Give the finished folder its name; an earlier store goes when this one is there."""
         earlier = None
         if self.path.is_dir() and any(self.path.iterdir()):
-            earlier = self._temporary.with_suffix(".old.tmp")
+            earlier = self._temporary.with_suffix(OLD)
             self.path.rename(earlier)
         elif self.path.is_dir():
             self.path.rmdir()
-        self._temporary.rename(self.path)
+        try:
+            self._temporary.rename(self.path)
+        except BaseException:
+            if earlier is not None:
+                earlier.rename(self.path)
+            raise
         _sync(self.path.parent)
         if earlier is not None:
             shutil.rmtree(earlier, ignore_errors=True)
@@ -273,7 +281,8 @@ def check_free(path: Path, *, force: bool) -> None:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what killed runs left behind: temporary folders that no living process has locked."""
+    """Remove what killed runs left behind: temporary folders that no living process has locked. The
+    store that one of them was about to replace gets its name back."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}-????????.*tmp"):
         if fcntl is None:
             continue
@@ -281,7 +290,10 @@ def _remove_abandoned(path: Path) -> None:
             os.close(_lock(temporary))  # type: ignore[arg-type]
         except OSError:  # its writer is alive
             continue
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.name.endswith(OLD) and not path.exists():
+            temporary.rename(path)
+        else:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _lock(folder: Path) -> Optional[int]:

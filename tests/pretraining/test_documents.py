@@ -38,12 +38,26 @@ def names(files, folder):
 
 def test_folders(folder):
     """Catches an order that depends on the file system, hidden files, and what is no text."""
-    assert names(find_files([folder]), folder) == ["a/c.jsonl.gz", "a/z.TXT", "a.txt", "b.txt"]
+    with pytest.warns(UserWarning, match=r"1 of the 5 files in .* left out.*e\.png is the first"):
+        found = find_files([folder])
+    assert names(found, folder) == ["a/c.jsonl.gz", "a/z.TXT", "a.txt", "b.txt"]
     assert "e.png" in names(find_files([folder], any_ending=True), folder)
+
+
+def test_links(folder, tmp_path):
+    """Catches a folder behind a link that is not read, and links that lead round in a circle."""
+    (folder / "e.png").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "far.txt").write_text("text\n")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(folder)
+    assert names(find_files([folder]), folder)[-1] == "link/far.txt"
+    assert len(find_files([folder])) == 5
 
 
 def test_order_and_repeats(folder):
     """Catches a file that counts twice, and inputs in another order than they were given."""
+    (folder / "e.png").unlink()
     files = find_files([folder / "b.txt", str(folder), folder / "a" / ".." / "a.txt"])
     assert names(files, folder) == ["b.txt", "a/c.jsonl.gz", "a/z.TXT", "a.txt"]
 

@@ -137,6 +137,17 @@ def test_the_sources_are_named(corpus, tmp_path):
     assert (store.manifest.reader, store.manifest.splitter) == ("R", "S")
 
 
+def test_a_name_that_is_no_text(tmp_path):
+    """Catches hours of work that end because a file was named in another encoding."""
+    file = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    try:
+        file.write_text("1 2 3\n")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    store = prepare(tmp_path / "store", [file], tokenizer())
+    assert store.manifest.sources[0].name.endswith(r"caf\xe9.txt")
+
+
 @pytest.mark.parametrize("n_process", [1, 2])
 def test_progress_is_in_bytes_of_the_files(tmp_path, n_process):
     """Catches a bar that counts what comes out of a compressed file, or that does not move before

@@ -148,9 +148,11 @@ os.kill(os.getpid(), 9)
 """
 
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
 def run(path, *, wait):
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    code = KILLED.format(root=root, path=str(path), wait=wait)
+    code = KILLED.format(root=ROOT, path=str(path), wait=wait)
     return subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -175,3 +177,37 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [going_on, "other", "store"]
     write_store(tmp_path / "store", [["2"]], numbered_tokenizer(9), force=True)
     assert sorted(os.listdir(tmp_path)) == ["other", "store"]
+
+
+REPLACED = """
+import os, sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.pretraining.numbered import numbered_tokenizer
+from spacy_bert.pretraining.store_writer import write_store
+rename = Path.rename
+def stop_at_the_second(self, target):
+    if not self.name.endswith(".tmp"):
+        return rename(self, target)
+    Path.rename = rename
+    {how}
+Path.rename = stop_at_the_second
+write_store({path!r}, [["2"]], numbered_tokenizer(9), force=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["os.kill(os.getpid(), 9)", "raise KeyboardInterrupt"])
+@pytest.mark.skipif(module.fcntl is None, reason="no locks on this system")
+def test_stopped_while_a_store_takes_the_place_of_another(tmp_path, how):
+    """Catches that neither is left when the process ends between the two names."""
+    path = tmp_path / "store"
+    before = write_store(path, [["1"]], numbered_tokenizer(9)).fingerprint
+    code = REPLACED.format(root=ROOT, path=str(path), how=how)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert path.exists() == ("raise" in how), done.stderr
+    # The next one that is prepared there has no text: what was there is there again.
+    with pytest.raises(ValueError, match="There is no text"):
+        write_store(path, [], numbered_tokenizer(9), force=True)
+    assert TokenStore.open(path).fingerprint == before
+    assert os.listdir(tmp_path) == ["store"]

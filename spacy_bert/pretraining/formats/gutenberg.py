@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 from ..documents import RawDocument
 from .lines import Line, check_decoding, clean, read_blocks, read_lines
@@ -36,7 +36,8 @@ HEADINGS = (
     re.compile(rf"({PLACES.replace(' ', '|')})\.? {NUMBER}([.:—–-].*|\]?)", re.IGNORECASE),
     re.compile(rf"({NAMES})\W*", re.IGNORECASE),
     re.compile(r"[IVXLCDM]+(\.?|\. .*[^.])"),  # "XII", "II. The Red-headed League"
-    re.compile(r"by [A-Z][^,;:!?]*", re.IGNORECASE),  # "By Herman Melville"
+    # "By Herman Melville", "by Miguel de Cervantes"; not "By degrees it grew dark."
+    re.compile(r"[Bb]y [A-Z][\w.'’-]*( ([A-Z][\w.'’-]*|and|of|the|de|du|la|van|von|der))*(?<!\.)"),
     re.compile(r"[^a-z]*\(Supplied by .*\)\.?"),
     re.compile(r"[\W\d_]*"),  # "* * * * *"
 )
@@ -49,8 +50,9 @@ ITALICS = re.compile(r"(?<!\w)_([^_]+)_(?!\w)")
 
 @dataclass(frozen=True)
 class Gutenberg:
-    """Reads plain-text books of Project Gutenberg, each a document. Header and licence are left
-    out, and so are credits, headings, tables of contents, illustrations and the marks of italics.
+    """Reads plain-text books of Project Gutenberg, one or several in a file, each a document. Headers
+    and licences are left out, and so are credits, headings, tables of contents, illustrations and the
+    marks of italics.
 
     encoding (str): The encoding of the files.
     errors (str): What is not in that encoding: "strict" for an error that names file, line and
@@ -66,47 +68,56 @@ class Gutenberg:
 
     def __call__(self, path: Path) -> Iterator[RawDocument]:
         """path (Path): A file.
-        YIELDS (RawDocument): The book; several of them if it is longer than a document may be.
+        YIELDS (RawDocument): The books; a book that is longer than a document may be is several.
         RAISES (ValueError): The marks are missing; or the file is binary, not in the encoding, cut
             off or damaged."""
         document = Assembly(path)
         paragraph: List[Line] = []
         n_blank, n_before, n_paragraphs = 0, 0, 0
-        for line in self._book(path):
-            if line.text:
+        for line in self._books(path):
+            if line is None:
+                yield from document.end()
+                n_blank, n_paragraphs = 0, 0
+            elif line.text:
                 if not paragraph:
                     n_before = n_blank
                 paragraph.append(line)
                 n_blank = 0
-                continue
-            n_blank += 1
-            if paragraph:
-                n_paragraphs += 1
-                _add(document, paragraph, n_before, front=n_paragraphs <= N_FRONT)
-                paragraph = []
-                if document.is_full:
-                    yield from document.end()
-        yield from document.end()
+            else:
+                n_blank += 1
+                if paragraph:
+                    n_paragraphs += 1
+                    _add(document, paragraph, n_before, front=n_paragraphs <= N_FRONT)
+                    paragraph = []
+                    if document.is_full:
+                        yield from document.end()
 
-    def _book(self, path: Path) -> Iterator[Line]:
-        """The lines between the marks, without whitespace at their ends, and a blank one."""
-        inside = mark = False  # in the book; in a mark that takes several lines
-        number = 0
+    def _books(self, path: Path) -> Iterator[Optional[Line]]:
+        """The lines between the marks, without whitespace at their ends; after each book a blank
+        one, and None."""
+        inside = mark = False  # in a book; in a mark that takes several lines
+        number = n_books = 0
         for number, text in read_lines(path, encoding=self.encoding, errors=self.errors):
             line = clean(text)
+            if inside and START.search(line):
+                break
             if inside and END.search(line):
                 yield Line(number, "")
-                return
-            if mark:
+                yield None
+                inside = False
+                n_books += 1
+            elif mark:
                 mark = bool(line) and "***" not in line
             elif inside:
                 yield Line(number, line)
             elif START.search(line):
                 inside, mark = True, not line.endswith("***")
+        if n_books and not inside:
+            return
         missing = "END" if inside else "START"
         raise ValueError(
-            f"{path} has no line '*** {missing} OF THE PROJECT GUTENBERG EBOOK ...' in its {number} "
-            f"lines; expected a plain-text book of Project Gutenberg. Fetch it again if it is cut "
+            f"{path} has no line '*** {missing} OF THE PROJECT GUTENBERG EBOOK ...' in {number} lines"
+            f"{f', after {n_books} whole book' + 's' * (n_books > 1) if n_books else ''}; expected a plain-text book of Project Gutenberg. Fetch it again if it is cut "
             f"off, or read it as plain text (spacy-bert.TextFiles.v1)."
         )
 

@@ -84,6 +84,19 @@ def test_book(write):
     assert is_gutenberg(path)
 
 
+def test_several_books(write):
+    """Catches books after the first that are lost, a licence between them that is read, and a
+    second one that is cut off and read as if it were whole."""
+    second = BOOK.replace("I was cold", "You were cold").lstrip("\ufeff")
+    books = [d.paragraphs for d in Gutenberg()(write(BOOK + second))]
+    assert books == [PROSE, [text.replace("I was cold", "You were cold") for text in PROSE]]
+    cut = BOOK + second[: second.index("*** END OF")]
+    with pytest.raises(ValueError, match=r"no line '\*\*\* END OF .*after 1 whole book;"):
+        list(Gutenberg()(write(cut)))
+    with pytest.raises(ValueError, match=r"no line '\*\*\* END OF"):
+        list(Gutenberg()(write(BOOK[: BOOK.index("*** END OF")] + second)))
+
+
 @pytest.mark.parametrize("mark", ["START", "END"])
 def test_missing_mark(write, mark):
     """Catches a book that is cut off, or no such book, and is read as if it were whole."""
@@ -96,7 +109,8 @@ def test_missing_mark(write, mark):
     "text",
     [
         "CHAPTER XII", "Chapter 3: In Which", "Book the Second", "Volume II.", "XIV", "IV. Dawn",
-        "PREFACE.", "The End.", "by", "By Jane Austen", "* * * * *", "Epilogue",
+        "PREFACE.", "The End.", "by", "By Jane Austen", "by Miguel de Cervantes",
+        "By H. G. Wells", "* * * * *", "Epilogue",
         "A SCANDAL IN BOHEMIA", "ADVENTURE I. A SCANDAL",
     ],
 )  # fmt: skip
@@ -109,6 +123,8 @@ def test_headings(text):
     "text",
     [
         "Part of the way was dark.", "I saw him.", "By the river stood a house; it was old.",
+        "By the end of the week all was settled.", "By degrees he grew calm.", "By Friday.",
+        "by and by she went home", "By what right",
         '"STOP!"', "STOP!", "Book clubs are fun.", "It rained", "I. A fish belongs to the party.",
         "Letter after letter came.", "MY DEAR, you are late.",
     ],
