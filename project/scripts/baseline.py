@@ -105,7 +105,8 @@ def main(
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the order.")] = 0,
     output: Annotated[Optional[Path], typer.Option(help="A .json file to write them to.")] = None,
 ) -> None:
-    """Print what simple methods get: topics by their words, entities by the names of TRAIN."""
+    """Print what simple methods get: topics by their words, where each document has one, and entities
+    by the names of TRAIN."""
     missing = [str(path) for path in (train, test) if not path.is_file()]
     if missing:
         typer.echo(
@@ -117,9 +118,12 @@ def main(
     vocab = Vocab()
     train_docs, test_docs = (read_docs(path, vocab=vocab) for path in (train, test))
     found: dict[str, float] = {}
-    if any(doc.cats for doc in train_docs):
-        (share,) = topic_accuracy(train_docs, [test_docs], lang=lang, epochs=epochs, seed=seed)
-        found["chance_topic"] = 1 / len(train_docs[0].cats)
+    topics = [[doc for doc in docs if doc.cats] for docs in (train_docs, test_docs)]
+    # Of several topics at once, none is the most likely one.
+    if all(topics) and all(sum(doc.cats.values()) == 1 for docs in topics for doc in docs):
+        learnt, scored = topics
+        (share,) = topic_accuracy(learnt, [scored], lang=lang, epochs=epochs, seed=seed)
+        found["chance_topic"] = 1 / len({topic for doc in learnt for topic in doc.cats})
         found["bag_of_words_topic"] = share
     if any(doc.ents for doc in train_docs):
         found["name_lookup_ents_f"] = lookup_score(train_docs, test_docs, lang=lang)

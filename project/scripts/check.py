@@ -6,6 +6,7 @@ whole to know whether it has changed, which a dump of Wikipedia does not allow.
 
 import hashlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Iterator, Optional
 
@@ -38,6 +39,10 @@ def main(
 ) -> None:
     """Check the data of the project, and write down which raw text it is."""
     try:
+        if find_spec("matplotlib") is None:
+            raise ValueError(
+                "The step `report` needs matplotlib. Install it: pip install matplotlib"
+            )
         for name, path in (("train", train), ("dev", dev), ("test", test)):
             check_docs(name, path, pipes=[pipe.strip() for pipe in pipes.split(",")])
         files = find_files([raw], any_ending=reader is not None)

@@ -14,6 +14,7 @@ from typing import Any
 import srsly
 import typer
 from spacy.util import load_config
+from thinc.api import Config
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -28,18 +29,19 @@ def main(
     poolings: str = typer.Option(..., help="What may stand for a text: pooler, cls, mean, max."),
 ) -> None:
     """Train with each of the settings, and keep the pipeline that is the best on the dev part.
-    Further options are overrides for `spacy train`, such as --paths.train corpus/train.spacy."""
+    Further options are overrides for `spacy train`, such as --paths.train corpus/train.spacy; what is
+    tried goes before them."""
     shutil.rmtree(output, ignore_errors=True)
-    has_texts = "textcat" in load_config(config)["nlp"]["pipeline"]
+    of_texts = pooled(load_config(config))
     trials: list[dict[str, Any]] = []
-    for rate, pooling in product(split(rates), split(poolings) if has_texts else [""]):
+    for rate, pooling in product(split(rates), split(poolings) if of_texts else [""]):
         settings = ["--training.optimizer.learn_rate.initial_rate", rate]
-        if pooling:
-            settings += ["--components.textcat.model.tok2vec.pooling", pooling]
+        for name in of_texts:
+            settings += [f"--components.{name}.model.tok2vec.pooling", pooling]
         typer.echo(f"\nFrom random weights: {' '.join(settings)}")
         trial = output / f"trial-{len(trials)}"
         command = [sys.executable, "-m", "spacy", "train", str(config), "--output", str(trial)]
-        command += ["--paths.checkpoint", str(checkpoint), *settings, *context.args]
+        command += ["--paths.checkpoint", str(checkpoint), *context.args, *settings]
         code = subprocess.run(command).returncode
         if code:
             raise typer.Exit(code if code > 0 else 1)
@@ -53,6 +55,16 @@ def main(
     typer.echo("\nFrom random weights, on the dev part:")
     for t in trials:
         typer.echo(f"  rate {t['rate']}, pooling {t['pooling']}: {t['dev_score']:.4f}")
+
+
+def pooled(config: Config) -> list[str]:
+    """config (Config): A training config.
+    RETURNS (list[str]): Its pipes that read one vector a text."""
+    layers = {
+        name: section.get("model", {}).get("tok2vec", {})
+        for name, section in config["components"].items()
+    }
+    return [name for name, layer in layers.items() if "pooling" in layer]
 
 
 def split(values: str) -> list[str]:

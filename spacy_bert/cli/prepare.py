@@ -91,7 +91,8 @@ def prepare(
     if found.n_unknown > MANY_UNKNOWN * found.n_pieces:
         typer.secho(
             f"{found.n_unknown / found.n_pieces:.1%} of the pieces are {tokenizer.settings.unk}: "
-            f"the vocabulary {vocab} is not made for this text. Train one (train-vocab).",
+            f"the vocabulary {vocab} is not made for this text. Train one (train-vocab; "
+            f"with a larger --alphabet for a script of many characters).",
             fg="yellow",
             err=True,
         )

@@ -16,7 +16,7 @@ from typing import Any, Callable, ContextManager, Dict, List, Optional, Tuple, U
 import torch
 from torch import Tensor
 
-from ..encoder import Checkpoint, load_checkpoint, save_checkpoint
+from ..encoder import BertConfig, Checkpoint, load_checkpoint, save_checkpoint
 from ..encoder.bert import compile_layers
 from ..encoder.precision import multiplies_bf16
 from ..wordpiece import WordPieceTokenizer
@@ -31,7 +31,7 @@ from .metrics import METRICS, Console, MetricsFile, Tracker, check_trackers, dur
 from .objective import COUNTS, PretrainingModel, Totals
 from .optimizer import AdamW, learn_rate, progress_of, sequence_length
 from .run_folder import BEST, LAST, check_folder, prepare_folder
-from .state import Progress, RunLock, load_state, save_state
+from .state import Progress, RunLock, load_state, save_state, saved_sizes
 from .store import TokenStore
 
 # What a system says when a disk has no room, or a user none on it.
@@ -97,7 +97,7 @@ def pretrain(
     vocab = config.paths.vocab
     tokenizer = None if vocab is None else WordPieceTokenizer.from_disk(vocab)
     store = TokenStore.open(config.paths.store, tokenizer=tokenizer)
-    model, remarks = build_model(config, store)
+    model, remarks = build_model(config, store, sizes=saved_sizes(run) if resume else None)
     model.to(device)
     parts = store.split(config.training.held_out, seed=config.training.seed)
     run.mkdir(parents=True, exist_ok=True)
@@ -122,16 +122,20 @@ def pretrain(
         lock.release()
 
 
-def build_model(config: PretrainConfig, store: TokenStore) -> Tuple[PretrainingModel, List[str]]:
+def build_model(
+    config: PretrainConfig, store: TokenStore, *, sizes: Optional[BertConfig] = None
+) -> Tuple[PretrainingModel, List[str]]:
     """The network to train, on the CPU, with random weights or those of a checkpoint.
 
     config (PretrainConfig): What is asked for.
     store (TokenStore): The text; its vocabulary decides the rows of the embedding.
+    sizes (Optional[BertConfig]): Of the saved state that is to be loaded. The checkpoint that the run
+        was begun with is not needed then, and may be gone.
     RETURNS (Tuple[PretrainingModel, List[str]]): The network, and what should be said about it.
     RAISES (ValueError): The checkpoint has another vocabulary, or other sizes.
     """
     base: Optional[Checkpoint] = None
-    if config.paths.checkpoint is not None:
+    if sizes is None and config.paths.checkpoint is not None:
         base = load_checkpoint(config.paths.checkpoint)
         assert base.tokenizer is not None
         if base.tokenizer != store.tokenizer:
@@ -141,7 +145,8 @@ def build_model(config: PretrainConfig, store: TokenStore) -> Tuple[PretrainingM
                 f"ids of one mean other pieces in the other. Prepare the text with the "
                 f"checkpoint's: prepare --vocab {base.source}"
             )
-    sizes = config.encoder.sizes(len(store.tokenizer), None if base is None else base.config)
+    if sizes is None:
+        sizes = config.encoder.sizes(len(store.tokenizer), None if base is None else base.config)
     for key, length in zip(("max_length", "final_length"), config.lengths):
         check_length(key, length, sizes.max_positions)
     if config.objective.nsp and sizes.type_vocab_size < 2:
@@ -153,6 +158,17 @@ def build_model(config: PretrainConfig, store: TokenStore) -> Tuple[PretrainingM
     model = PretrainingModel(sizes, nsp=config.objective.nsp, causal=config.objective.causal)
     model.encoder.gradient_checkpointing = config.training.gradient_checkpointing
     remarks = []
+    steps, warmup = config.training.max_steps, config.optimizer.warmup_steps
+    if steps is not None and warmup >= steps:
+        remarks.append(
+            f"The run of {steps:,} steps ends before its warm-up of {warmup:,}, so that the rate only "
+            f"rises. Lower optimizer.warmup_steps if that is not wanted."
+        )
+    if base is not None and base.config.causal and not config.objective.causal:
+        remarks.append(
+            f"{base.source} reads from left to right, and learns to read both ways from here on. Set "
+            f"causal = true under [objective] if it shall not."
+        )
     if base is not None:
         missing, left_out = model.load(base)
         remarks.append(f"Goes on from {base.source}.")
@@ -193,6 +209,7 @@ class Loop:
                 f"different. Give the one it was begun with, or begin a new run in another folder."
             )
         self.progress = found or Progress(store=store.fingerprint)
+        self.progress.sizes = asdict(model.config)
         self.resumed = found is not None
         # Of the last state: step, and whether what was found at that step is in it.
         self.saved = (self.progress.step, self.progress.evaluated) if self.resumed else (-1, -1)
@@ -236,24 +253,26 @@ class Loop:
     def run(self) -> RunResult:
         """RETURNS (RunResult): How this part of the run ended."""
         training, progress = self.config.training, self.progress
-        self.announce()
-        self.console.start(progress.step)
         self.model.train()
         with Interrupt() as interrupt:
             try:
+                self.announce()
+                self.console.start(progress.step)
                 while True:
-                    due = progress.step % training.eval_every == 0 or self.done >= 1
+                    # Asked once: the clock goes on while it evaluates and saves.
+                    ends = self.done >= 1
+                    due = progress.step % training.eval_every == 0 or ends
                     if self.evaluation is not None and due and progress.evaluated != progress.step:
                         self.evaluate(interrupt)
-                    due = progress.step % training.save_every == 0 or self.done >= 1 or interrupt()
+                    due = progress.step % training.save_every == 0 or ends or interrupt()
                     if due and self.saved != (progress.step, progress.evaluated):
                         self.save()
-                    if self.done >= 1 or interrupt():
+                    if ends or interrupt():
                         break
                     self.step()
                     if progress.step % self.config.logging.every == 0:
                         self.log()
-                finished = self.done >= 1 and not (
+                finished = ends and not (
                     self.evaluation is not None and progress.evaluated != progress.step
                 )
                 self.finish(finished)
@@ -311,7 +330,8 @@ class Loop:
 
     def log(self) -> None:
         """Write down the means since the last line."""
-        values = self.tally.tolist()  # waits for the device
+        self._check_finite(None)  # waits for the device
+        values = self.tally.tolist()
         norm, n_steps = values[-2:]
         result = means(self.tally[: len(COUNTS)])
         seconds = time.monotonic() - self.line_started - self.paused
@@ -403,9 +423,10 @@ class Loop:
 
     def close(self) -> None:
         """Stop reading ahead, and close what is written to."""
-        self.feed.close()
-        for sink in self.sinks:
-            sink.close()
+        parts: List[Any] = [self.feed, *self.sinks]
+        with contextlib.ExitStack() as closed:
+            for part in parts:
+                closed.callback(part.close)  # even if another fails
 
     def _count(self, lengths: Any, n_masked: int) -> None:
         nsp = self.config.objective.nsp

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Protocol, TextIO
 
@@ -51,7 +52,9 @@ class MetricsFile:
         return self._file.tell()
 
     def close(self) -> None:
-        self._file.close()
+        # What a full disk did not take was said when it was written.
+        with suppress(OSError):
+            self._file.close()
 
 
 class Console:

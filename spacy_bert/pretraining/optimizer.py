@@ -60,21 +60,23 @@ class AdamW(torch.optim.AdamW):
 
 
 def learn_rate(settings: Optimizer, *, step: int, progress: float) -> float:
-    """The rate of a step: up in `warmup_steps`, and down with the progress of the run. As in the
-    original, the decay counts from the first step; during the warm-up the two are multiplied.
+    """The rate of a step: up in `warmup_steps`, and then down with the progress of the run. As in the
+    original, the decay counts from the first step, so that the rate falls from its peak, learn_rate, to
+    where the decay then is.
 
     settings (Optimizer): The section [optimizer].
     step (int): Steps taken before.
     progress (float): How much of the run is done, from 0 to 1.
     RETURNS (float): The rate. Never 0 before the end.
     """
-    warmup = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    if step < settings.warmup_steps:
+        return settings.learn_rate * (step + 1) / settings.warmup_steps
     decay = {
         "linear": 1.0 - progress,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
         "constant": 1.0,
     }[settings.schedule]
-    return settings.learn_rate * warmup * decay
+    return settings.learn_rate * decay
 
 
 def progress_of(training: Training, *, step: int, seconds: float) -> float:

@@ -15,7 +15,7 @@ from typing import List, Tuple
 
 from ..encoder.checkpoint import sync
 from .config import MAY_CHANGE, PretrainConfig
-from .state import LOCK
+from .state import FOLDER, LOCK, has_state
 
 CONFIG = "config.cfg"
 BEST, LAST = "checkpoint-best", "checkpoint-last"
@@ -50,6 +50,14 @@ def check_folder(run: Path, config: PretrainConfig, *, resume: bool) -> List[str
         )
     text = (run / CONFIG).read_text(encoding="utf8")
     before = PretrainConfig.from_str(text, source=str(run / CONFIG))
+    if not has_state(run):
+        if (run / LAST).exists():
+            raise ValueError(
+                f"{run} has checkpoints, but no state to go on from ({FOLDER}/ is empty or gone). To "
+                f"take over the weights, begin a new run in another folder with paths.checkpoint = "
+                f'"{run / LAST}".'
+            )
+        return []  # it failed, or was killed, before it began: nothing is lost
     changes = [(key, before.value(key), config.value(key)) for key in before.differences(config)]
     lines = [f"{key}: was {_shown(was)}, is {_shown(now)}" for key, was, now in changes]
     if any(key not in MAY_CHANGE for key, _, _ in changes):

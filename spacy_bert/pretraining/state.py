@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -25,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..encoder import BertConfig
 from ..encoder.checkpoint import os_error, sync
 from .store import file_checksum
 
@@ -54,6 +56,7 @@ class Progress:
     metrics_bytes (int): How long metrics.jsonl is.
     tally (List[float]): Sums since the last line of it.
     store (str): Fingerprint of the token store.
+    sizes (Dict[str, Any]): Of the network, as `BertConfig` takes them.
     """
 
     step: int = 0
@@ -66,6 +69,7 @@ class Progress:
     metrics_bytes: int = 0
     tally: List[float] = field(default_factory=list)
     store: str = ""
+    sizes: Dict[str, Any] = field(default_factory=dict)
 
 
 def save_state(
@@ -130,6 +134,24 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
     return None
 
 
+def has_state(run: Path) -> bool:
+    """run (Path): Folder of a run.
+    RETURNS (bool): Whether a state was saved there, whole or not."""
+    return bool(_states(run))
+
+
+def saved_sizes(run: Path) -> Optional[BertConfig]:
+    """run (Path): Folder of a run.
+    RETURNS (Optional[BertConfig]): The sizes of the network in its last state that can be opened, which
+        are those of all; None if there is none."""
+    for path in _states(run):
+        with suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
+            with safe_open(path, framework="pt") as file:
+                progress = json.loads(file.metadata()["progress"])
+            return BertConfig(**progress["sizes"])
+    return None
+
+
 def _states(run: Path) -> List[Path]:
     """The files with names of states, the last first."""
     found = [path for path in (run / FOLDER).glob("*.safetensors") if NAME.fullmatch(path.name)]
@@ -175,7 +197,7 @@ def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> 
             )
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     data = json.loads(metadata["progress"])
-    progress = Progress(**{f.name: data[f.name] for f in fields(Progress)})
+    progress = Progress(**{f.name: data[f.name] for f in fields(Progress) if f.name in data})
     weights = {n[len("model.") :]: t for n, t in tensors.items() if n.startswith("model.")}
     model.load_state_dict(weights)
     state: Dict[nn.Parameter, Dict[str, Any]] = {}

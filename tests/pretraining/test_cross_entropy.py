@@ -76,6 +76,14 @@ def test_bf16_is_near() -> None:
     torch.testing.assert_close(rows.grad, wanted, rtol=0.05, atol=2e-3)
 
 
+def test_pieces_with_the_same_score() -> None:
+    """Catches accuracy that is too high because scores of 16 bits are often the same."""
+    rows, weight = torch.ones(4, 1), torch.full((4, 1), 1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, correct = linear_cross_entropy(rows, weight, torch.zeros(4), torch.arange(4), scale=1.0)
+    assert int(correct) == 1
+
+
 def test_makes_no_gradients_where_none_are_wanted() -> None:
     """Catches evaluation that pays for training."""
     rows, weight, bias, targets = (tensor.detach() for tensor in inputs(5))

@@ -242,7 +242,50 @@ def test_hours(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert longer.step > result.step and 720 <= longer.seconds < 800
 
 
+def test_hours_that_end_while_it_saves(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a run whose time is over, and that is called unfinished for lack of an evaluation:
+    every save takes a third of the time that there is."""
+    clock = iter(range(10**9))
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: float(next(clock)))
+    save = Loop.save
+
+    def slow_save(self: Loop) -> None:
+        save(self)
+        for _ in range(120):
+            next(clock)
+
+    monkeypatch.setattr(Loop, "save", slow_save)
+    changes = {"training.max_steps": None, "training.max_hours": 0.1, "training.save_every": 1}
+    result = run_here(make_config(store, changes), tmp_path / "run")
+    assert result.finished and result.step < 6
+    assert [event["step"] for event in events(tmp_path / "run", "eval")] == [0, result.step]
+
+
 # From a checkpoint.
+
+
+def test_a_checkpoint_that_is_gone(
+    store: Path, whole: Path, tmp_path: Path, stop_after: Any
+) -> None:
+    """Catches a run that cannot go on without the checkpoint it was begun with, though its state has
+    all the weights."""
+    start = tmp_path / "start"
+    shutil.copytree(whole / "checkpoint-last", start)
+    keys = ("width", "depth", "heads", "max_positions")
+    sizes = {f"encoder.{key}": None for key in keys}
+    config = make_config(store, {**sizes, "paths.checkpoint": str(start)})
+    run_here(config, tmp_path / "uninterrupted")
+    stop_after(11)
+    run_here(config, tmp_path / "run")
+    stop_after(10**9)
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    shutil.rmtree(start)
+    assert run_here(config, tmp_path / "run", resume=True).finished
+    assert run_here(make_config(store, sizes), tmp_path / "other", resume=True).finished
+    for run in ("run", "other"):
+        assert same_checkpoints(tmp_path / run, tmp_path / "uninterrupted")
 
 
 def test_from_a_checkpoint(store: Path, whole: Path, tmp_path: Path, capfd: Any) -> None:
@@ -342,6 +385,37 @@ def test_loss_that_is_not_finite(
     assert same_checkpoints(tmp_path / "run", whole)
 
 
+def test_loss_that_is_not_finite_at_a_line(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a line of metrics about a step that a GPU has not told of yet."""
+    log = Loop.log
+
+    def asked_later(self: Loop) -> None:
+        self.unchecked = (self.progress.step - 1, torch.tensor(float("nan")))
+        self.tally += float("nan")
+        log(self)
+
+    monkeypatch.setattr(Loop, "log", asked_later)
+    with pytest.raises(FloatingPointError, match="step 4 is not finite"):
+        run_here(make_config(store), tmp_path / "run")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no file that is always full")
+def test_no_room_for_metrics(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches an error that says how to go on and is lost when the files are closed."""
+    step = Loop.step
+
+    def fill_up(self: Loop) -> None:
+        if self.progress.step == 11:
+            self.metrics._file = open("/dev/full", "ab")  # noqa: SIM115
+        step(self)
+
+    monkeypatch.setattr(Loop, "step", fill_up)
+    with pytest.raises(OSError, match="stopped after step 12: .*step 10 is intact. Make room"):
+        run_here(make_config(store), tmp_path / "run")
+
+
 def test_full_disk(store: Path, whole: Path, tmp_path: Path, stop_after: Any) -> None:
     """Catches a traceback, or a lost run, when the disk is full."""
     resource = pytest.importorskip("resource")
@@ -367,7 +441,12 @@ def test_a_single_document(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nsp = false"):
         run_here(make_config(tmp_path / "store", changes), tmp_path / "run")
     changes.update({"objective.nsp": False, "training.max_steps": 2})  # type: ignore[dict-item]
-    assert run_here(make_config(tmp_path / "store", changes), tmp_path / "run2").finished
+    # It never began, so that the folder is not bound to what it was to do.
+    config = make_config(tmp_path / "store", changes)
+    assert run_here(config, tmp_path / "run", resume=True).finished
+    shutil.rmtree(tmp_path / "run" / "state")
+    with pytest.raises(ValueError, match="has checkpoints, but no state to go on from"):
+        run_here(config, tmp_path / "run", resume=True)
 
 
 @pytest.mark.slow

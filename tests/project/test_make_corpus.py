@@ -13,6 +13,7 @@ import pytest
 import spacy
 import srsly
 from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "project" / "scripts"
@@ -381,6 +382,24 @@ def test_user_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:
     result = runner.invoke(baseline.app, [str(tmp_path / "a.spacy"), str(tmp_path / "b.spacy")])
     assert result.exit_code == 1
     assert "a.spacy and no" in result.output
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_baseline_of_other_data(tmp_path: Path, several: bool) -> None:
+    """Catches documents without a topic, or with several, on which the last step of a workflow
+    fails."""
+    runner = CliRunner()
+    assert runner.invoke(make_corpus.app, [str(tmp_path), *SMALL]).exit_code == 0
+    for part in ("train", "test"):
+        file = tmp_path / f"{part}.spacy"
+        docs = baseline.read_docs(file, vocab=Vocab())
+        docs[0].cats = {topic: 1.0 for topic in docs[0].cats} if several else {}
+        DocBin(docs=docs).to_disk(file)
+    paths = [str(tmp_path / f"{part}.spacy") for part in ("train", "test")]
+    output = tmp_path / "scores.json"
+    result = runner.invoke(baseline.app, [*paths, "--epochs", "1", "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert ("bag_of_words_topic" in srsly.read_json(output)) is not several
 
 
 def test_baseline_prints_its_numbers(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_changed_var_reruns_what_depends_on_it(toy: tuple[Path, str], tmp_path: 
         ("pretrain_steps", 5, {"pretrain"}),
         ("pipes", "ner", {"config"}),
         ("rate", 1e-4, {"train"}),
-        ("train_options", "--training.dropout 0.2", {"train"}),
+        ("train_options", "--training.dropout 0.2", {"train", "compare"}),
         ("steps", 5, {"train", "compare"}),
         ("random_poolings", "cls", {"compare"}),
         ("seed", 1, {"pretrain", "train", "compare", "baseline"}),

@@ -41,10 +41,18 @@ def pretrained(
     if before != {**settings, "finished": False}:
         shutil.rmtree(run, ignore_errors=True)
     note.parent.mkdir(parents=True, exist_ok=True)
-    srsly.write_json(note, {**settings, "finished": False})
+    write(note, {**settings, "finished": False})
     command = [sys.executable, "-m", "spacy_bert", "pretrain", str(config), str(run), "--resume"]
     done = subprocess.run([*command, "--paths.store", str(store), *settings["options"]])
     if done.returncode:
         raise RuntimeError(f"The pretraining of {name}, seed {seed}, failed; its output says why.")
-    srsly.write_json(note, {**settings, "finished": True})
+    write(note, {**settings, "finished": True})
     return checkpoint, settings
+
+
+def write(path: Path, content: Any) -> None:
+    """path (Path): A file, which is there as a whole or not at all, however the experiment ends.
+    content (Any): What to write, as JSON."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    srsly.write_json(temporary, content)
+    temporary.replace(path)

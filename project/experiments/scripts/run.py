@@ -12,7 +12,7 @@ from typing import Any
 import srsly
 import typer
 
-from encoders import pretrained
+from encoders import pretrained, write
 from fine_tune import score
 from spacy_bert.encoder import SIZES
 from tables import ENCODERS, experiments
@@ -82,14 +82,14 @@ def main(
                         lang=lang,
                     )  # fmt: skip
                     kept.parent.mkdir(parents=True, exist_ok=True)
-                    srsly.write_json(kept, {"asked": asked, "scores": found})
+                    write(kept, {"asked": asked, "scores": found})
                 scores[column].append(srsly.read_json(kept)["scores"]["test"])
         rows.append({"name": row, "pretraining": ENCODERS[encoder], "scores": scores})
     output.parent.mkdir(parents=True, exist_ok=True)
     how = {"size": size, "steps": steps, "tune_steps": tune_steps, "rate": rate, "pooling": pooling}
     data = {"raw": str(store), "names": names, "topics": topics}
     result = {"experiment": name, "seeds": numbers, "settings": how, "data": data, "rows": rows}
-    srsly.write_json(output, result)
+    write(output, result)
 
 
 def fail(what: str, found: str, known: Any) -> Any:
