@@ -87,7 +87,8 @@ class EngineLayer(NamedTuple):
 
 class Engine:
     """An encoder, ready to compute. It does not follow later changes of the weights: while
-    `identity_of(encoder)` is its `identity`, it is up to date.
+    `identity_of(encoder)` is its `identity`, it is up to date, unless somebody wrote to a weight past
+    torch's count of changes (`parameter.data`).
 
     encoder (BertEncoder): The encoder; its embeddings and norms are used in place.
     precision (str): What it computes in: "fp32", "bf16" or "int8".

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import (
+    Any,
     Callable,
     Dict,
     Iterable,
     List,
+    Mapping,
     NamedTuple,
     Optional,
     Sequence,
@@ -31,6 +33,7 @@ from ..encoder.engine import Engine
 from ..encoder.packing import ENGINE_ROWS, TRAINING_ROWS, PackedPieces, fill
 from ..encoder.shapes import without_memory
 from ..encoder.side_by_side import encode_all
+from .config_attr import ConfigDict, ConfigList
 from .doc_windows import DocPieces, MicroBatch, WindowBatch
 from .finite import check_finite
 from .shim import BertShim
@@ -251,7 +254,10 @@ def doc_encoder(
         forward,
         init=init,
         dims={"nO": network.width},
-        attrs={"poolings": [check_pooling(name) for name in poolings], "sizes": config.to_dict()},
+        attrs={
+            "poolings": ConfigList(map(check_pooling, poolings)),
+            "sizes": ConfigDict(config.to_dict()),
+        },
         shims=[BertShim(network.eval(), mixed_precision=mixed_precision)],
     )
 
@@ -279,6 +285,7 @@ def forward(
             f"The encoder's weights are on the device {str(shim.device)!r}, but its pipeline was made for "
             f"the {model.ops.device_type.upper()}. {CHOOSE_DEVICE_FIRST}"
         )
+    check_pairs(model.attrs["sizes"], batch.docs)
     inputs = ArgsKwargs(args=(batch, tuple(model.attrs["poolings"])), kwargs={})
     results, backprop_torch = shim(inputs, is_train)
     shim.check_results(results, batch.docs)
@@ -310,6 +317,21 @@ def forward(
         return []
 
     return vectors, backprop
+
+
+def check_pairs(sizes: Mapping[str, Any], docs: Sequence[DocPieces]) -> None:
+    """sizes (Mapping[str, Any]): Of the encoder.
+    docs (Sequence[DocPieces]): What it is to read.
+    RAISES: ValueError for a pair, if it knows one segment type only."""
+    if sizes["type_vocab_size"] > 1:
+        return
+    for pieces in docs:
+        if any(window.context_end is not None for window in pieces.windows):
+            raise ValueError(
+                f"The Doc {pieces.text!r} is a pair of texts, but the encoder knows one segment type only "
+                f"(type_vocab_size = 1), and could not tell them apart. Take the component 'segments' out of "
+                f"the pipeline, or use an encoder with two."
+            )
 
 
 def _split(vectors: Floats2d, lengths: List[int]) -> List[Floats2d]:

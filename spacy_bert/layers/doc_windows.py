@@ -21,7 +21,7 @@ from ..encoder.side_by_side import rows_of_batches
 from ..segments import split_character
 from ..windows import Window, check_window, split_windows
 from ..wordpiece import WordPieceTokenizer, encode_masked
-from .config_attr import ConfigAttr
+from .config_attr import ConfigInt
 from .tokenizer_attr import TokenizerSlot
 from .window_rows import cut, lay_out, packed
 
@@ -99,9 +99,9 @@ def doc_windows(*, window: int, stride: int, batch_pieces: int) -> Model[List[Do
         raise ValueError(f"batch_pieces is {batch_pieces}, but it must be a positive number.")
     attrs = {
         "tokenizer": TokenizerSlot(),
-        "window": ConfigAttr(window),
-        "stride": ConfigAttr(stride),
-        "batch_pieces": ConfigAttr(batch_pieces),
+        "window": ConfigInt(window),
+        "stride": ConfigInt(stride),
+        "batch_pieces": ConfigInt(batch_pieces),
     }
     return Model("doc-windows", forward, attrs=attrs)
 

@@ -34,6 +34,18 @@ def layer_mix(layers: int, width: int) -> Model[Floats2d, Floats2d]:
     )
 
 
+def check_mixes(model: Model, n_layers: int) -> None:
+    """model (Model): What reads the vectors of an encoder.
+    n_layers (int): How many of its layers that gives, side by side.
+    RAISES: ValueError if one of its layers mixes another number of them."""
+    for node in model.walk():
+        if node.name == "layer-mix" and node.attrs["n_layers"] != n_layers:
+            raise ValueError(
+                f"BertLayerMix has layers = {node.attrs['n_layers']}, but its encoder gives {n_layers} layers "
+                f"side by side (`layers` of its model). Set layers = {n_layers}."
+            )
+
+
 def init(
     model: Model[Floats2d, Floats2d], X: Optional[Floats2d] = None, Y: Optional[Floats2d] = None
 ) -> None:

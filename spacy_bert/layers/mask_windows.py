@@ -18,7 +18,7 @@ from thinc.api import Model
 from ..encoder.packing import PackedPieces
 from ..windows import Window, check_window
 from ..wordpiece import WordPieceTokenizer
-from .config_attr import ConfigAttr
+from .config_attr import ConfigInt
 from .doc_windows import DocPieces, doc_pieces
 from .tokenizer_attr import TokenizerSlot
 from .window_rows import cut, lay_out, packed
@@ -65,9 +65,9 @@ def mask_windows(*, window: int, stride: int, batch_pieces: int) -> Model[List[D
         raise ValueError(f"batch_pieces is {batch_pieces}, but it must be a positive number.")
     attrs = {
         "tokenizer": TokenizerSlot(),
-        "window": ConfigAttr(window),
-        "stride": ConfigAttr(stride),
-        "batch_pieces": ConfigAttr(batch_pieces),
+        "window": ConfigInt(window),
+        "stride": ConfigInt(stride),
+        "batch_pieces": ConfigInt(batch_pieces),
         "masked": True,
     }
     return Model("doc-windows", forward, attrs=attrs)

@@ -15,6 +15,7 @@ from ..encoder import BertConfig, BertEncoder, MaskedLMHead
 from ..encoder.engine import Engine
 from ..encoder.packing import ENGINE_ROWS, fill
 from ..encoder.shapes import without_memory
+from .config_attr import ConfigDict
 from .doc_encoder import init, shim_of
 from .mask_windows import MaskBatch
 from .shim import BertShim
@@ -100,7 +101,7 @@ def masked_lm(config: BertConfig, *, top_k: int) -> Model[MaskBatch, List[MaskPr
         forward,
         init=init,
         dims={"nO": config.vocab_size},
-        attrs={"sizes": config.to_dict(), "top_k": top_k},
+        attrs={"sizes": ConfigDict(config.to_dict()), "top_k": top_k},
         shims=[BertShim(network.eval())],
     )
 

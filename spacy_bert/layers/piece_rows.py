@@ -82,6 +82,26 @@ def last_layer(model: Model) -> Model:
     return model
 
 
+# Layers that give a vector a token, or a piece.
+TOKEN_LAYERS = (
+    "bert-listener",
+    "bert-piece-listener",
+    "take-first-pieces",
+    "take-pieces",
+    "take-tokens",
+    "tok2vec-listener",
+)
+
+
+def gives_tokens(model: Model) -> bool:
+    """model (Model): A tok2vec, perhaps with layers mixed into one (BertLayerMix).
+    RETURNS (bool): Whether it gives vectors of tokens or pieces, as far as the layer is known."""
+    while model.layers:
+        *before, last = model.layers
+        model = before[-1] if before and last_layer(last).name == "layer-mix" else last
+    return model.name in TOKEN_LAYERS
+
+
 def gives_rows(model: Model) -> bool:
     """model (Model): A tok2vec.
     RETURNS (bool): Whether it gives the rows of windows, and not vectors of tokens or Docs."""
@@ -198,4 +218,4 @@ def doc_geometry(
     offsets (np.ndarray): Their characters, shape (n_pieces, 2).
     windows (List[Window]): Its windows.
     RETURNS (DocPieces): All of that, aligned with the tokens that the Doc has now."""
-    return DocPieces(ids, offsets, align_doc(doc, offsets), windows, doc.text[:60])
+    return DocPieces(ids, offsets, align_doc(doc, offsets), windows, doc[:60].text[:60])

@@ -5,6 +5,7 @@ from typing import Callable, List, Tuple
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .config_attr import ConfigStr
 from .doc_encoder import DocGradients, DocVectors
 from .piece_rows import PieceRows
 
@@ -45,13 +46,13 @@ def take_pooled(pooling: str, width: int) -> Model[DocVectors, Floats2d]:
     """pooling (str): "cls", "pooler", "mean" or "max".
     width (int): Width of the vectors.
     RETURNS (Model[DocVectors, Floats2d]): One vector a Doc, shape (n_docs, width)."""
-    return Model("take-pooled", _pooled, dims={"nO": width}, attrs={"pooling": pooling})
+    return Model("take-pooled", _pooled, dims={"nO": width}, attrs={"pooling": ConfigStr(pooling)})
 
 
 def _pooled(
     model: Model[DocVectors, Floats2d], vectors: DocVectors, is_train: bool
 ) -> Tuple[Floats2d, Callable]:
-    pooling = model.attrs["pooling"]
+    pooling = str(model.attrs["pooling"])
 
     def backprop(gradient: Floats2d) -> DocGradients:
         return DocGradients(tokens=None, pooled={pooling: gradient})

@@ -20,8 +20,10 @@ def load_weights(model: Model, checkpoint: Checkpoint) -> None:
     """
     encoder = find_part(model, "doc-encoder")
     config = BertConfig(**encoder.attrs["sizes"])
-    check_sizes(config, checkpoint)
     parts = [name for name, _ in shim_of(encoder)._model.named_children()]
+    if "mlm" in parts:
+        check_masked(checkpoint.config)
+    check_sizes(config, checkpoint)
     _check_parts(parts, checkpoint)
     if checkpoint.tokenizer is None:
         raise ValueError(
@@ -73,6 +75,16 @@ def _empty_network(encoder: Model) -> Iterator[nn.Module]:
 
 def _set_tokenizer(model: Model, tokenizer: WordPieceTokenizer) -> None:
     find_part(model, "doc-windows").attrs["tokenizer"].tokenizer = tokenizer
+
+
+def check_masked(config: BertConfig) -> None:
+    """config (BertConfig): A checkpoint's.
+    RAISES: ValueError if it was pretrained left to right."""
+    if config.causal:
+        raise ValueError(
+            "The checkpoint reads from left to right (is_decoder): its masked-LM head tells the next "
+            "piece, and cannot fill a gap. Give one that was pretrained with masks (causal = false)."
+        )
 
 
 # A checkpoint must agree on these; the dropouts are the user's choice.

@@ -9,6 +9,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d
 
 from ..encoder.config import BertConfig
+from ..layers.config_attr import ConfigList
 from ..layers.doc_encoder import ROWS, DocVectors, check_pooling, doc_encoder, find_part, shim_of
 from ..layers.doc_windows import doc_windows
 from ..layers.listeners import PooledListenerModel, token_listener
@@ -189,17 +190,17 @@ def BertPieceListener(
 
 
 def _pieces(model: Model[List[Doc], DocVectors]) -> Model[List[Doc], List[PieceRows]]:
-    find_part(model, "doc-encoder").attrs["poolings"] = [ROWS]
+    find_part(model, "doc-encoder").attrs["poolings"] = ConfigList([ROWS])
     return chain(model, take_pieces(model.get_dim("nO")))
 
 
 def _pooled(model: Model[List[Doc], DocVectors], pooling: str) -> Model[List[Doc], Floats2d]:
-    find_part(model, "doc-encoder").attrs["poolings"] = [check_pooling(pooling)]
+    find_part(model, "doc-encoder").attrs["poolings"] = ConfigList([check_pooling(pooling)])
     return chain(model, take_pooled(pooling, model.get_dim("nO")))
 
 
 def _tokens(model: Model[List[Doc], DocVectors]) -> Model[List[Doc], List[Floats2d]]:
-    find_part(model, "doc-encoder").attrs["poolings"] = []
+    find_part(model, "doc-encoder").attrs["poolings"] = ConfigList()
     return chain(model, take_tokens(model.get_dim("nO")))
 
 

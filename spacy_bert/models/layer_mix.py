@@ -6,7 +6,8 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain, with_array
 from thinc.types import Floats2d
 
-from ..layers.layer_mix import layer_mix
+from ..layers.doc_encoder import has_encoder, shim_of
+from ..layers.layer_mix import check_mixes, layer_mix
 from ..layers.piece_rows import gives_rows, take_first_pieces
 
 
@@ -19,11 +20,14 @@ def BertLayerMix(tok2vec: Model[List[Doc], Any], layers: int) -> Model[List[Doc]
         stand for the first piece of each token.
     layers (int): How many layers that are.
     RETURNS (Model[List[Doc], List[Floats2d]]): Token vectors, shape (n_tokens, width) for each Doc.
-    RAISES: ValueError if the width of `tok2vec` cannot be that of so many layers.
+    RAISES: ValueError if the width of `tok2vec` cannot be that of so many layers, or, once it is known,
+        the encoder gives another number of them.
     """
     width = tok2vec.get_dim("nO")
     mix = layer_mix(layers, width)
     vectors = chain(tok2vec, take_first_pieces(width)) if gives_rows(tok2vec) else tok2vec
     model: Model[List[Doc], List[Floats2d]] = chain(vectors, with_array(mix))
     model.set_dim("nO", mix.get_dim("nO"))
+    if has_encoder(tok2vec):
+        check_mixes(model, len(shim_of(tok2vec)._model.layers))
     return model

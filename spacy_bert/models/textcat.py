@@ -3,20 +3,17 @@
 from functools import partial
 from typing import List, Optional
 
-from spacy.ml.models.textcat import resize_and_set_ref
 from spacy.tokens import Doc
 from thinc.api import Dropout, Linear, Logistic, Model, Softmax, chain, resizable
 from thinc.layers.resizable import resize_linear_weighted
 from thinc.types import Floats2d
 
-from ..layers.piece_rows import last_layer
-from .token_classifier import initial_weights
+from ..layers.piece_rows import gives_tokens
+from .token_classifier import initial_weights, resize_output
 
 # The bias of a label that is added later: it starts as "no". spaCy's own, -5000, is out of reach of
 # any number of steps.
 NEW_LABEL = -10.0
-# Layers that give a vector a token, where one a Doc is needed.
-TOKEN_LAYERS = ("bert-listener", "take-tokens", "tok2vec-listener")
 
 
 def BertTextCat(
@@ -33,7 +30,7 @@ def BertTextCat(
     dropout (float): Dropout on the pooled vector; `[training] dropout` takes its place in training.
     nO (Optional[int]): Number of labels; inferred from the data if not given.
     RETURNS (Model[List[Doc], Floats2d]): Label probabilities, shape (n_docs, n_labels). Labels can be added later.
-    RAISES: ValueError if `tok2vec` gives a vector for each token.
+    RAISES: ValueError if `tok2vec` gives a vector for each token or piece.
     """
     check_pooled("BertTextCat", tok2vec)
     width = tok2vec.get_dim("nO")
@@ -53,16 +50,16 @@ def BertTextCat(
     if nO is not None:
         model.set_dim("nO", nO)
     model.attrs["multi_label"] = not exclusive_classes
-    model.attrs["resize_output"] = partial(resize_and_set_ref, resizable_layer=resizable_layer)
+    model.attrs["resize_output"] = resize_output
     return model
 
 
 def check_pooled(architecture: str, tok2vec: Model) -> None:
     """architecture (str): Who needs one vector a Doc.
     tok2vec (Model): What it was given.
-    RAISES: ValueError if that gives a vector for each token."""
-    if last_layer(tok2vec).name in TOKEN_LAYERS:
+    RAISES: ValueError if that gives a vector for each token or piece."""
+    if gives_tokens(tok2vec):
         raise ValueError(
-            f"The tok2vec of {architecture} is {tok2vec.name!r}, which gives vectors of tokens, but "
-            f"one vector a Doc is needed. Use spacy-bert.BertPooledListener.v1 or BertPooled.v1."
+            f"The tok2vec of {architecture} is {tok2vec.name!r}, which gives vectors of tokens or pieces, "
+            f"but one vector a Doc is needed. Use spacy-bert.BertPooledListener.v1 or BertPooled.v1."
         )

@@ -65,17 +65,17 @@ def initial_weights(ops: Ops, shape: Tuple[int, ...]) -> Floats2d:
 
 
 def resize_output(model: Model, nO: int) -> Model:
-    """Make room for more tags. In place.
+    """Make room for more labels. In place.
 
-    model (Model): A BertTokenClassifier.
-    nO (int): How many tags there are from now on.
-    RETURNS (Model): The same. What it says of the tags that it had stays as it was.
+    model (Model): A BertTokenClassifier or BertTextCat.
+    nO (int): How many labels, or tags, there are from now on.
+    RETURNS (Model): The same. What it says of those that it had stays as it was.
     """
     # Found in the tree, not kept in an attribute: a copy of the model has to find its own.
-    head = model.layers[-1]
-    layer = next(node for node in head.walk() if "resize_layer" in node.attrs)
+    layer = next(node for node in model.walk() if "resize_layer" in node.attrs)
     resize_model(layer, nO)
     model.set_ref("output_layer", layer.layers[0])
-    for node in (layer, head.layers[0], head, model):
-        node.set_dim("nO", nO, force=True)
+    for node in model.walk():
+        if any(inner is layer for inner in node.walk()):
+            node.set_dim("nO", nO, force=True)
     return model

@@ -8,6 +8,7 @@ from spacy.language import Language
 
 from ..encoder import load_checkpoint
 from ..encoder.config import BertConfig
+from ..layers.weights import check_masked
 
 
 def from_checkpoint(
@@ -66,11 +67,7 @@ def masked_lm_settings(config: BertConfig) -> Dict[str, Any]:
     """config (BertConfig): The sizes of a checkpoint.
     RETURNS (Dict[str, Any]): The section of `spacy-bert.BertMaskedLM.v1` that fits them.
     RAISES: ValueError if it was pretrained left to right."""
-    if config.causal:
-        raise ValueError(
-            "The checkpoint reads from left to right (is_decoder): its masked-LM head tells the next "
-            "piece, and cannot fill a gap. Give one that was pretrained with masks (causal = false)."
-        )
+    check_masked(config)
     others = ("hidden_dropout", "attention_dropout", "causal")
     settings = {key: value for key, value in bert_settings(config).items() if key not in others}
     return {**settings, "@architectures": "spacy-bert.BertMaskedLM.v1"}

@@ -7,7 +7,9 @@ from typing import Any, Dict, List, MutableMapping, Optional, Sequence, Set
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from thinc.api import Model
 
+from ..layers.config_attr import ConfigList
 from ..layers.doc_encoder import ROWS, check_pooling, find_part, shim_of
+from ..layers.layer_mix import check_mixes
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
 from ..layers.piece_listener import PieceListenerModel, PieceReaders
 from ..layers.shim import BertShim
@@ -97,7 +99,7 @@ class ListenedTo:
 
     def find_listeners(self, component: Any) -> None:
         """component (Any): A component behind this one, whose listeners are to be linked.
-        RAISES: ValueError if one of them expects vectors of another width."""
+        RAISES: ValueError if one of them expects vectors of another width, or of another number of layers."""
         check_place_of_segments(component, self.name)
         if not isinstance(getattr(component, "model", None), Model):
             return
@@ -111,6 +113,7 @@ class ListenedTo:
         for node in component.model.walk():
             if isinstance(node, BertListenerModel):
                 if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
+                    check_mixes(component.model, len(shim_of(self.model)._model.layers))
                     self._warn_of_stranger(node, component)
                     self.add_listener(node, component.name)
             elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
@@ -171,10 +174,9 @@ class ListenedTo:
         self._readers.link(linked, keep=ROWS in self.keep)
         wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens", ROWS}
         rows = [ROWS] if [*self._readers] or ROWS in self.keep else []
-        find_part(self.model, "doc-encoder").attrs["poolings"] = [
-            *sorted(map(check_pooling, wanted)),
-            *rows,
-        ]
+        find_part(self.model, "doc-encoder").attrs["poolings"] = ConfigList(
+            [*sorted(map(check_pooling, wanted)), *rows]
+        )
 
 
 def has_weights(model: Model) -> bool:

@@ -78,6 +78,7 @@ def _reordered_runs(text: str) -> List[Tuple[int, int]]:
     return runs
 
 
+@cache
 def _is_base(char: str) -> bool:
     starts_with = unicodedata.normalize("NFD", char)[0]
     return not unicodedata.combining(starts_with) and _CLEAN.normalize_str(char) != ""

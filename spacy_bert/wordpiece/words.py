@@ -12,6 +12,8 @@ from .tokenizer import WordPieceTokenizer, _readable
 MAX_WORDS = 2_000_000
 # Different strings from blank to blank that are held before words are made of them.
 MAX_CHUNKS = 500_000
+# Characters of these: without blanks, as Chinese is written, each may be a paragraph.
+MAX_CHUNK_CHARS = 20_000_000
 
 
 class WordCounter:
@@ -33,6 +35,7 @@ class WordCounter:
         self.max_words = max_words
         self.n_forgotten = 0
         self._chunks: Counter[str] = Counter()
+        self._n_chars = 0
         self._words: Counter[str] = Counter()
 
     def add(self, text: str) -> None:
@@ -43,7 +46,11 @@ class WordCounter:
             if blank in text:
                 text = text.replace(blank, " ")
         self._chunks.update(text.split(" "))
-        if len(self._chunks) > MAX_CHUNKS:
+        # At most: what comes again is not held again.
+        self._n_chars += len(text)
+        if self._n_chars > MAX_CHUNK_CHARS:
+            self._n_chars = sum(map(len, self._chunks))
+        if len(self._chunks) > MAX_CHUNKS or self._n_chars > MAX_CHUNK_CHARS:
             self._flush()
 
     def counts(self) -> Dict[str, int]:
@@ -60,6 +67,7 @@ class WordCounter:
             for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(chunk)):
                 self._words[word] += count
         self._chunks.clear()
+        self._n_chars = 0
         if len(self._words) > self.max_words:
             self._forget()
 

@@ -66,6 +66,23 @@ def test_wrong_number_of_layers(layers: int) -> None:
         layer_mix(layers, 12)
 
 
+def test_another_number_of_layers_than_the_encoder_gives(tiny_checkpoint: Path) -> None:
+    """Catches vectors that are cut in halves that are no layers, as the width can be divided."""
+    nlp = spacy_bert.from_checkpoint(tiny_checkpoint, config={"model": {"layers": [0, 1, 2]}})
+    listener = {"@architectures": "spacy-bert.BertListener.v1", "width": 96}
+    mix = {"@architectures": "spacy-bert.BertLayerMix.v1", "layers": 2, "tok2vec": listener}
+    head = {"@architectures": "spacy-bert.BertTokenClassifier.v1", "tok2vec": mix}
+    with pytest.raises(ValueError, match="layers = 2, but its encoder gives 3 layers"):
+        nlp.add_pipe("bert_ner", config={"model": head})
+        nlp.initialize()
+    settings = {
+        **nlp.get_pipe_config("bert")["model"],
+        "@architectures": "spacy-bert.BertTok2Vec.v1",
+    }
+    with pytest.raises(ValueError, match="layers = 2, but its encoder gives 3 layers"):
+        registry.resolve({"model": {**mix, "tok2vec": settings}})
+
+
 def test_learns_over_a_frozen_encoder(
     tiny_checkpoint: Path, make_examples: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import spacy_bert
 from spacy_bert.cli.pooling import Pooling
 from spacy_bert.cli.training_config import training_config
 from spacy_bert.encoder import BertConfig, load_checkpoint
+from spacy_bert.layers.weights import load_weights
 from spacy_bert.pretraining.objective import PretrainingModel
 from spacy_bert.wordpiece import WordPieceTokenizer
 
@@ -46,3 +47,7 @@ def test_no_gaps_are_filled(make_checkpoint: Callable[..., Any]) -> None:
     checkpoint = make_checkpoint(causal=True, parts=("mlm",))
     with pytest.raises(ValueError, match="from left to right .* cannot fill a gap"):
         spacy_bert.from_checkpoint(checkpoint, component="fill_mask")
+    # Nor by a pipeline that was made for another checkpoint of the same sizes.
+    nlp = spacy_bert.from_checkpoint(make_checkpoint(parts=("mlm",)), component="fill_mask")
+    with pytest.raises(ValueError, match="from left to right .* cannot fill a gap"):
+        load_weights(nlp.get_pipe("fill_mask").model, spacy_bert.load_checkpoint(checkpoint))

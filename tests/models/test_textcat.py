@@ -4,6 +4,7 @@ from typing import Any, Callable
 
 import numpy as np
 import pytest
+from spacy import registry
 from spacy.training import Example
 from thinc.api import fix_random_seed
 
@@ -113,6 +114,18 @@ def test_bytes(tiny_nlp: Any, make_examples: Callable, exclusive: bool) -> None:
     assert scores_of(other, texts) == scores_of(tiny_nlp, texts)
 
 
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_copy_takes_more_labels(exclusive: bool) -> None:
+    """A copy of a model that enlarges the layer of the original."""
+    listener = PooledListenerModel(pooling="cls", upstream="*", width=32, grad_factor=1.0)
+    model = BertTextCat(listener, exclusive_classes=exclusive, nO=2)
+    model.initialize()
+    copied = model.copy()
+    copied.attrs["resize_output"](copied, 3)
+    assert copied.get_ref("output_layer").get_dim("nO") == copied.get_dim("nO") == 3
+    assert model.get_ref("output_layer").get_dim("nO") == 2
+
+
 def test_number_of_labels() -> None:
     """nO from a config that is not taken over."""
     listener = PooledListenerModel(pooling="cls", upstream="*", width=32, grad_factor=1.0)
@@ -126,8 +139,16 @@ def test_token_vectors(tiny_nlp: Any) -> None:
     own = {**tiny_nlp.get_pipe_config("bert")["model"]}
     own["@architectures"] = "spacy-bert.BertTok2Vec.v1"
     stock = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32}
-    for tok2vec in (TOKENS, own, stock):
+    pieces = {"@architectures": "spacy-bert.BertPieceListener.v1", "width": 32}
+    mixes = [
+        {"@architectures": "spacy-bert.BertLayerMix.v1", "layers": 2, "tok2vec": listener}
+        for listener in (TOKENS, pieces)
+    ]
+    for tok2vec in (TOKENS, own, stock, pieces, *mixes):
         with pytest.raises(ValueError, match="one vector a Doc is needed.*BertPooledListener"):
             add_textcat(tiny_nlp, exclusive=True, tok2vec=tok2vec)
     own.update({"@architectures": "spacy-bert.BertPooled.v1", "pooling": "mean"})
     add_textcat(tiny_nlp, exclusive=True, tok2vec=own)
+    mix = {"@architectures": "spacy-bert.BertLayerMix.v1", "layers": 2, "tok2vec": POOLED}
+    model = registry.resolve({"model": textcat_of(mix)})["model"]
+    assert model.get_ref("tok2vec").get_dim("nO") == 16

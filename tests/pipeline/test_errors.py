@@ -3,6 +3,8 @@
 import pytest
 import spacy
 
+import spacy_bert
+
 from .heads import assert_same
 
 TEXTS = ["Alice lives in Paris.", "Bob works", "Carol's worker", "the day of Alice", "London"]
@@ -94,3 +96,12 @@ def test_heads_do_not_see_it(joint_nlp, docs):
     joint_nlp.get_pipe("bert").set_error_handler(lambda name, *rest: errors.append(name))
     done = list(joint_nlp.pipe(docs))
     assert errors == ["bert"] and len(done) == len(TEXTS) - 1 and all(doc.cats for doc in done)
+
+
+def test_pairs_and_one_segment_type(make_checkpoint):
+    """Catches an index out of range, deep in the network, for an encoder that knows single texts only."""
+    nlp = spacy_bert.from_checkpoint(make_checkpoint(type_vocab_size=1))
+    nlp.add_pipe("segments", first=True)
+    assert nlp("Alice lives in Paris.").tensor.any()
+    with pytest.raises(ValueError, match="is a pair of texts, but .*type_vocab_size = 1"):
+        nlp(spacy_bert.make_pair(nlp, "Alice lives", "in Paris."))

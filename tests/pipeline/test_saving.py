@@ -16,6 +16,7 @@ from spacy.util import load_model_from_config
 import spacy_bert
 from spacy_bert.layers.annotations import KEY
 from spacy_bert.layers.doc_encoder import find_part
+from spacy_bert.layers.weights import load_weights
 from spacy_bert.pipeline.bert import WEIGHTS
 
 from .heads import assert_same, equal, perturb, pooled_listener, textcat, weights
@@ -46,6 +47,43 @@ def test_bytes_over_other_weights(joint_nlp, tiny_nlp, tiny_checkpoint):
     assert not equal(weights(other), weights(joint_nlp))
     other.get_pipe("bert").from_bytes(data)
     assert equal(weights(other), weights(joint_nlp))
+
+
+def test_settings_follow_the_config(tiny_nlp, tiny_checkpoint, tmp_path):
+    """Catches settings that are given where a pipeline is loaded, and that what was saved replaces."""
+    own = {**tiny_nlp.get_pipe_config("bert")["model"], "pooling": "mean"}
+    own["@architectures"] = "spacy-bert.BertPooled.v1"
+    model = {
+        "@architectures": "spacy-bert.BertTextCat.v1",
+        "exclusive_classes": True,
+        "tok2vec": own,
+    }
+    categories = tiny_nlp.add_pipe("textcat", config={"model": model})
+    load_weights(categories.model.get_ref("tok2vec"), spacy_bert.load_checkpoint(tiny_checkpoint))
+    categories.add_label("A")
+    categories.add_label("B")
+    categories.model.initialize()
+    tiny_nlp.to_disk(tmp_path)
+    key = "components.textcat.model.tok2vec"
+    changes = {f"{key}.pooling": "max", f"{key}.hidden_dropout": 0.25}
+    loaded = spacy.load(tmp_path, config=changes).get_pipe("textcat").model.get_ref("tok2vec")
+    doc = tiny_nlp("Alice lives in Paris.")
+    assert not np.allclose(
+        loaded.predict([doc]), categories.model.get_ref("tok2vec").predict([doc])
+    )
+    attrs = find_part(loaded, "doc-encoder").attrs
+    assert attrs["poolings"] == ["max"] and attrs["sizes"]["hidden_dropout"] == 0.25
+
+
+def test_disk_of_the_model_alone(joint_nlp, tmp_path):
+    """Catches vectors that heads listen to, and that are made no more when weights are loaded."""
+    model = joint_nlp.get_pipe("bert").model
+    doc_encoder = find_part(model, "doc-encoder")
+    before = list(doc_encoder.attrs["poolings"])
+    saved = spacy.util.copy_config(joint_nlp.config)
+    alone = load_model_from_config(saved, disable=["ner", "textcat"]).get_pipe("bert").model
+    model.from_bytes(alone.from_bytes(model.to_bytes()).to_bytes())
+    assert doc_encoder.attrs["poolings"] == before
 
 
 def test_disk(joint_nlp, tmp_path):

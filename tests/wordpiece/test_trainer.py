@@ -305,3 +305,17 @@ def test_extended_folder(base, tmp_path):
     extended.to_disk(tmp_path)
     assert WordPieceTokenizer.from_disk(tmp_path) == extended
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["do_lower_case"] is True
+
+
+def test_text_without_blanks_is_not_held(monkeypatch):
+    """Catches a count whose memory grows with the text where no blanks part it, and one that is wrong
+    for having been made in parts."""
+    texts = [f"{chr(0x4E00 + i)}水{chr(0x4F00 + i)}木" * 3 for i in range(200)]
+    whole = count_words(texts, Settings())
+    monkeypatch.setattr(words_module, "MAX_CHUNK_CHARS", 60)
+    counter = WordCounter(Settings())
+    for text in texts:
+        counter.add(text)
+        counter.add("a b a " * 3)
+        assert sum(map(len, counter._chunks)) <= 60 + 18
+    assert counter.counts() == {**whole, "a": 1200, "b": 600}
