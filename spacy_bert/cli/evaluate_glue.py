@@ -58,8 +58,6 @@ def evaluate_glue(
         # spaCy's training function expects the GPU to be chosen already.
         spacy.require_gpu()
 
-    from spacy.cli._util import parse_config_overrides
-
     from ..encoder import load_checkpoint
     from ..evaluation.metrics import METRICS, score
     from ..evaluation.results import Results, write_whole
@@ -68,6 +66,7 @@ def evaluate_glue(
     from ..layers.doc_encoder import check_pooling
     from .glue_cell import Recipe, cell_settings, check_task, fingerprint, run_cell
     from .init_config import check_lang
+    from .overrides import parse_overrides
     from .show import table
 
     # What takes no time, and can be wrong, comes first.
@@ -86,10 +85,11 @@ def evaluate_glue(
         lang=lang,
         gpu=gpu,
         revision=revision,
-        overrides=parse_config_overrides(list(context.args)),
+        overrides=parse_overrides(context.args),
     )
-    loaded = load_checkpoint(checkpoint, revision=revision)
     results = Results(output)
+    results.check_writable()
+    loaded = load_checkpoint(checkpoint, revision=revision)
     plan = [(entry, seed) for entry in found for seed in range(seeds)]
     weights = fingerprint(loaded)
     settings = {entry.task.name: cell_settings(loaded, weights, entry, recipe) for entry in found}

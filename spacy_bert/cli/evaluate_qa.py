@@ -59,8 +59,7 @@ def evaluate_qa(
     from ..evaluation.squad import evaluate_v1, evaluate_v2, tuned_threshold
 
     nlp, pipe = open_qa(pipeline)
-    questions, is_v2 = read_questions(data, tune=tune, writes=bool(files))
-    questions = questions[:limit] if limit else questions
+    questions, is_v2 = read_questions(data, tune=tune, writes=bool(files), limit=limit)
     gold = {question.id: [text for text, _ in question.answers] for question in questions}
     texts, odds = answer(nlp, questions, batch_size=batch_size)
     if not is_v2:
@@ -91,10 +90,13 @@ def evaluate_qa(
     show(scores, done)
 
 
-def read_questions(path: Path, *, tune: bool, writes: bool) -> "Tuple[List[Question], bool]":
+def read_questions(
+    path: Path, *, tune: bool, writes: bool, limit: int = 0
+) -> "Tuple[List[Question], bool]":
     """path (Path): The questions.
     tune (bool): Whether a threshold is to be found.
     writes (bool): Whether the predictions are written to a file.
+    limit (int): Above 0: how many to give, the first.
     RETURNS (Tuple[List[Question], bool]): They, and whether some have no answer, so that the rules are
         those of SQuAD 2.0, whatever part of them is asked.
     RAISES: ValueError if they are not annotated as this takes."""
@@ -113,12 +115,14 @@ def read_questions(path: Path, *, tune: bool, writes: bool) -> "Tuple[List[Quest
             f"predictions to. Give one of them."
         )
     is_v2 = not all(question.answers for question in questions)
-    if tune and not is_v2:
+    asked = questions[: limit or None]
+    if tune and all(question.answers for question in asked):
+        first = f"the first {len(asked)} questions" if is_v2 else "all questions"
         raise ValueError(
-            f'All questions of {path} have an answer, so there is no threshold for "no answer" to tune. '
-            f"Give questions without answers too, as those of SQuAD 2.0."
+            f'In {path}, {first} have an answer, so there is no threshold for "no answer" to tune. Give '
+            f"questions without answers too, as those of SQuAD 2.0{', and a larger --limit' * is_v2}."
         )
-    return questions, is_v2
+    return asked, is_v2
 
 
 def open_qa(path: Path) -> "Tuple[Language, Any]":

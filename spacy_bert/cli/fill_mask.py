@@ -7,7 +7,7 @@ import typer
 
 from .saved_pipeline import is_pipeline
 from .show import table, visible
-from .text_reader import clean
+from .text_reader import clean, make_doc
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -41,13 +41,7 @@ def fill_mask(
     check_masked([text] if pair is None else [text, pair], pipe.tokenizer.settings.mask)
     pipe.top_k = top
 
-    from ..segments import make_pair
-
-    if pair is None:
-        doc = nlp.make_doc(clean(text)[0])
-    else:
-        doc = make_pair(nlp, clean(text)[0], clean(pair)[0])
-    doc = pipe(doc)
+    doc = pipe(make_doc(nlp, text, pair))
     masks: List[FilledMask] = doc._.fill_mask
     for mask in masks:
         characters = f"characters {mask.start} to {mask.end - 1}"

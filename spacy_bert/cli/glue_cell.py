@@ -31,6 +31,12 @@ DECIDED = {
     "training.logger": "none: progress is shown as it is",
     "training.max_epochs": "--epochs",
     "training.max_steps": "--epochs",
+    "training.optimizer.learn_rate.total_steps": "--epochs",
+    "training.eval_frequency": "none: the last state is scored",
+    "training.patience": "none: the last state is scored",
+    "training.seed": "--seeds",
+    "system.seed": "--seeds",
+    "paths": "CHECKPOINT and FOLDER",
 }
 
 
@@ -262,8 +268,8 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
         for decided, option in DECIDED.items():
             if f"{key}.".startswith(f"{decided}."):
                 raise ValueError(
-                    f"--{key} is decided by evaluate-glue, whose learning rate has to fall to zero with "
-                    f"the last step. Use its own option ({option})."
+                    f"--{key} is decided by evaluate-glue, for all tasks and seeds alike. Use its own "
+                    f"option ({option})."
                 )
         section: Any = config
         for part in key.split("."):

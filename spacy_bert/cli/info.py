@@ -91,7 +91,10 @@ def _pipe_facts(pipe: Any) -> Facts:
         facts["separator"] = repr(pipe.separator)
     labels = getattr(pipe, "labels", ())
     if labels:
-        facts["labels"] = f"{len(labels)}: {', '.join(labels[:12])}{', ...' * (len(labels) > 12)}"
+        # Some are rules, or numbers of rules, that say nothing to people: spaCy's own flag.
+        shown = () if getattr(pipe, "hide_labels", False) else labels[:12]
+        more = ", ..." * (len(labels) > len(shown) > 0)
+        facts["labels"] = f"{len(labels)}{': ' * bool(shown)}{', '.join(shown)}{more}"
     if hasattr(pipe, "listening_components"):
         facts["listeners"] = ", ".join(pipe.listening_components) or "none"
     if hasattr(pipe, "inference"):
@@ -268,7 +271,7 @@ def _millions(count: int) -> str:
 
 def _scores(performance: Dict[str, Any]) -> str:
     """The main scores of a trained pipeline, of those that are numbers."""
-    endings = ("_f", "_acc", "_score", "_uas", "_las")
+    endings = ("_f", "_acc", "_score", "_uas", "_las", "_f1", "_exact", "_pearson", "_spearman")
     return ", ".join(
         f"{name} {value:.3f}"
         for name, value in performance.items()

@@ -1,5 +1,6 @@
 """`pretrain`: a token store -> a checkpoint."""
 
+import configparser
 import signal
 from pathlib import Path
 
@@ -26,20 +27,13 @@ def pretrain(
     Each key of the config can be set as an option: --training.max_steps 100. Writes
     OUTPUT/checkpoint-best and OUTPUT/checkpoint-last, in HuggingFace's format. Ctrl-C saves and stops.
     """
-    from click import ClickException
-    from spacy.cli._util import parse_config_overrides
     from thinc.api import Config
 
     from ..pretraining import PretrainConfig
     from ..pretraining import pretrain as run
+    from .overrides import parse_overrides
 
-    try:
-        overrides = parse_config_overrides(context.args)
-    except ClickException as error:  # not always the click that typer catches errors of
-        raise ValueError(
-            f"{error.format_message()} Keys of the config are options with a dot in them, such as "
-            f"--training.max_steps 100."
-        ) from None
+    overrides = parse_overrides(context.args)
     if not config.is_file():
         raise FileNotFoundError(
             f"There is no file {config} (looked from {Path.cwd()}). Copy configs/pretrain.cfg, or "
@@ -49,7 +43,7 @@ def pretrain(
     source = " ".join([str(config), *(["with", *context.args] if overrides else [])])
     try:
         settings = PretrainConfig.from_dict(Config().from_disk(config, overrides=overrides))
-    except ValueError as error:
+    except (ValueError, configparser.Error) as error:
         raise ValueError(f"{source}: {str(error).strip()}") from None
     try:
         result = run(settings, output, resume=resume)

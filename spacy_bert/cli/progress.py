@@ -5,6 +5,8 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import Any, Callable, Iterator, Tuple
 
+from tqdm import tqdm
+
 # Seconds between the lines of a log.
 EVERY = 30.0
 
@@ -18,8 +20,6 @@ def bytes_read(total: int, label: str) -> Iterator[Callable[[int], None]]:
     YIELDS (Callable[[int], None]): Takes a number of bytes each time that some were read.
     """
     if sys.stderr.isatty():
-        from tqdm import tqdm
-
         with tqdm(total=total, desc=label, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
             # The beginning of a file may be read twice, to see what it is.
             yield lambda n_bytes: bar.update(min(n_bytes, total - bar.n)) and None
@@ -39,7 +39,7 @@ class _Lines:
             return
         self.shown = now
         rate = self.done / (now - self.started)
-        left = time.strftime("%H:%M:%S", time.gmtime((self.total - self.done) / max(rate, 1)))
+        left = tqdm.format_interval((self.total - self.done) / max(rate, 1))
         print(
             f"{self.label}: {self.done / 1e6:,.0f} of {self.total / 1e6:,.0f} MB, "
             f"{rate / 1e6:.2f} MB/s, {left} left",
@@ -58,8 +58,6 @@ def steps_done(total: int, label: str, *, unit: str = "step") -> Iterator[Callab
     YIELDS (Callable[[int], None]): Takes a number of steps each time that some were taken.
     """
     if sys.stderr.isatty():
-        from tqdm import tqdm
-
         with tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True) as bar:
             yield lambda n_steps: bar.update(n_steps) and None
         return
@@ -73,7 +71,7 @@ def steps_done(total: int, label: str, *, unit: str = "step") -> Iterator[Callab
         if now - shown >= EVERY or done == total:
             shown = now
             rate = done / max(now - started, 1e-9)
-            left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate))
+            left = tqdm.format_interval((total - done) / rate)
             print(
                 f"{label}: {done:,} of {total:,} {unit}s, {rate:.2f} {unit}s/s, {left} left",
                 file=sys.stderr,

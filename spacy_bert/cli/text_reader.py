@@ -57,15 +57,23 @@ class TextReader(NamedTuple):
         """text (str): A text; a lone surrogate, which no Doc can hold, is read as U+FFFD.
         pair (Optional[str]): A second text.
         RETURNS (Doc): Its tokens, and its segments if it is a pair."""
-        from ..segments import make_pair
+        return make_doc(self.nlp, text, pair)
 
-        if pair is not None:
-            return make_pair(self.nlp, clean(text)[0], clean(pair)[0])
-        doc = self.nlp.make_doc(clean(text)[0])
-        for _, pipe in self.nlp.pipeline:
-            if hasattr(pipe, "marks_segments"):
-                doc = pipe(doc)
-        return doc
+
+def make_doc(nlp: "Language", text: str, pair: Optional[str] = None) -> "Doc":
+    """nlp (Language): A pipeline.
+    text (str): A text; a lone surrogate, which no Doc can hold, is read as U+FFFD.
+    pair (Optional[str]): A second text.
+    RETURNS (Doc): Its tokens, and its segments if it is a pair, by the pipeline's own rule, too."""
+    from ..segments import make_pair
+
+    if pair is not None:
+        return make_pair(nlp, clean(text)[0], clean(pair)[0])
+    doc = nlp.make_doc(clean(text)[0])
+    for _, pipe in nlp.pipeline:
+        if hasattr(pipe, "marks_segments"):
+            doc = pipe(doc)
+    return doc
 
 
 def clean(text: str) -> Tuple[str, int]:

@@ -8,6 +8,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 
@@ -78,6 +79,18 @@ class Results:
                     f"{wanted.get(key)!r}. Name another --output, or train again with --force."
                 )
         return cell
+
+    def check_writable(self) -> None:
+        """RAISES: OSError if nothing can be written there: to be known before anything is trained."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=self.path, prefix="."):
+                pass
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"Results cannot be written to {self.path} ({error.strerror}). Name another folder (--output)",
+            ) from None
 
     def comparable(self, settings: Mapping[str, Mapping[str, Any]]) -> List[Cell]:
         """All cells that are there, but of each task only those that were made with the same settings.

@@ -191,24 +191,18 @@ def best_threshold(
         name: score if gold[name] else -float(bool(predictions[name]))
         for name, score in scores.items()
     }
-    best, threshold = float(_n_without_answer(gold)), 0.0
-    for odds, total in _totals(gold, gains, null_odds):
+    best, threshold = float(sum(not texts for texts in gold.values())), 0.0
+    for odds, total in _totals(best, gains, null_odds):
         if total > best:
             best, threshold = total, odds
     return best / len(scores), threshold
 
 
-def _n_without_answer(gold: Gold) -> int:
-    return sum(not texts for texts in gold.values())
-
-
 def _totals(
-    gold: Gold, gains: Mapping[str, float], null_odds: Mapping[str, float]
+    total: float, gains: Mapping[str, float], null_odds: Mapping[str, float]
 ) -> Iterator[Tuple[float, float]]:
     """The odds of each question, smallest first, and the sum of the scores if it and those before are
-    answered, and none behind it."""
-    # At first none is answered, so that those without an answer are right.
-    total = float(_n_without_answer(gold))
+    answered, and none behind it; `total` is that of answering none."""
     # Among equal odds in the order of `null_odds`, as the official script has it.
     for name in sorted(null_odds, key=lambda name: null_odds[name]):
         total += gains.get(name, 0.0)
@@ -228,11 +222,14 @@ def tuned_threshold(
         hardware, that question would be on the other side. Below all odds if it is best to answer nothing.
     """
     scores = score_answers(gold, predictions).f1
-    gains = {name: score - float(not gold[name]) for name, score in scores.items()}
+    # Right where there is no answer, or none of which the rules leave anything ("the").
+    silent = score_answers(gold, dict.fromkeys(gold, "")).f1
+    gains = {name: score - silent[name] for name, score in scores.items()}
+    answers_none = sum(silent.values())
     # Questions of equal odds are answered together, or none of them: the last of them has the sum.
-    totals = dict(_totals(gold, gains, null_odds))
+    totals = dict(_totals(answers_none, gains, null_odds))
     threshold = max(totals, key=totals.__getitem__, default=0.0)
-    if totals.get(threshold, 0.0) <= _n_without_answer(gold):
+    if totals.get(threshold, 0.0) <= answers_none:
         return min(null_odds.values()) - 1.0
     larger = [odds for odds in null_odds.values() if threshold < odds < CERTAIN]
     return (threshold + min(larger)) / 2 if larger else threshold + 1.0

@@ -7,6 +7,7 @@ A folder that looks otherwise says so itself, in a file `task.json` of the same 
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -39,6 +40,13 @@ class Task:
     positive: str = "1"
 
     def __post_init__(self) -> None:
+        for name in (self.name, *self.splits):
+            # Files are named so.
+            if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]*", name):
+                raise ValueError(
+                    f"A task or a split is called {name!r}, but results are written to files of that name. "
+                    f"Call it by letters, digits, dots, dashes and underscores."
+                )
         if not self.splits:
             raise ValueError(
                 f"The task {self.name!r} names no splits, so there is nothing to score on. Name some: "
@@ -220,7 +228,7 @@ def read_task(file: Path) -> Task:
     RETURNS (Task): What it says.
     RAISES: ValueError if it is not as described above."""
     try:
-        data = dict(json.loads(file.read_text(encoding="utf8")))
+        data = dict(json.loads(file.read_text(encoding="utf-8-sig")))
         for key, kind in {"train": str, "splits": dict, "metrics": list, "reader": dict}.items():
             if not isinstance(data.get(key, kind()), kind):
                 raise TypeError(f"{key} is {data[key]!r}, no {kind.__name__}")

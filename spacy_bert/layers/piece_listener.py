@@ -6,7 +6,17 @@ them on a Doc only for such a listener, and the head takes them off when it has 
 
 import weakref
 from functools import partial
-from typing import Any, Callable, Iterable, Iterator, List, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Generic,
+    Iterable,
+    Iterator,
+    List,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -16,6 +26,8 @@ from .doc_encoder import ROWS
 from .finite import check_finite
 from .listeners import PIECE_VECTORS, BertListenerModel
 from .piece_rows import PieceRows, no_rows, rows_of
+
+Listener = TypeVar("Listener", bound=BertListenerModel)
 
 
 class PieceListenerModel(BertListenerModel):
@@ -76,23 +88,35 @@ def release_rows(model: Model, docs: Sequence[Doc]) -> None:
                 drop_values(doc, node.encoder or "*", (ROWS, "windows"))
 
 
-class PieceReaders:
-    """The piece listeners of an encoder, as long as somebody holds them: spaCy tells nobody that a component
-    was removed. Those of components that are disabled while the pipeline is linked, as frozen ones are
+class Readers(Generic[Listener]):
+    """Listeners of an encoder, as long as somebody holds them: spaCy tells nobody that a component was
+    removed. Those of components that are disabled while the pipeline is linked, as frozen ones are
     while others are initialised, stay: they read what they read before.
 
-    listeners (Iterable[PieceListenerModel]): Some of them.
+    listeners (Iterable[Listener]): Some of them.
     """
 
-    def __init__(self, listeners: Iterable[PieceListenerModel] = ()) -> None:
+    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
         self._references = [weakref.ref(listener) for listener in listeners]
 
-    def __iter__(self) -> Iterator[PieceListenerModel]:
+    def __iter__(self) -> Iterator[Listener]:
         found = (reference() for reference in self._references)
         return (listener for listener in found if listener is not None)
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return PieceReaders, (list(self),)
+        return type(self), (list(self),)
+
+    def add(self, linked: Iterable[Listener]) -> None:
+        """linked (Iterable[Listener]): Those of enabled components. In place."""
+        self._references = [weakref.ref(x) for x in dict.fromkeys((*self, *linked))]
+
+    def forget(self, listener: Model) -> None:
+        """listener (Model): One that reads no more. In place."""
+        self._references = [r for r in self._references if r() is not listener]
+
+
+class PieceReaders(Readers[PieceListenerModel]):
+    """The piece listeners of an encoder, in the order of the pipeline."""
 
     @property
     def is_up_to_date(self) -> bool:

@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from typing import Any, Dict, List, MutableMapping, Optional, Sequence, Set
+from typing import Any, Dict, List, MutableMapping, Optional, Sequence
 
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
 from thinc.api import Model
@@ -11,7 +11,7 @@ from ..layers.config_attr import ConfigList
 from ..layers.doc_encoder import ROWS, check_pooling, find_part, shim_of
 from ..layers.layer_mix import check_mixes
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
-from ..layers.piece_listener import PieceListenerModel, PieceReaders
+from ..layers.piece_listener import PieceListenerModel, PieceReaders, Readers
 from ..layers.shim import BertShim
 from .segments import check_place_of_segments
 
@@ -37,7 +37,7 @@ class ListenedTo:
     def begin_listening(self) -> None:
         """Nobody listens yet. Called once, when the rest is there."""
         self.listener_map = {}
-        self._heard: Set[str] = set()
+        self._heard: Readers[PooledListenerModel] = Readers()
         self._readers = PieceReaders()
         self._set_poolings()
 
@@ -92,8 +92,8 @@ class ListenedTo:
         self.listener_map[component_name] = others
         if not others:
             del self.listener_map[component_name]
-        self._heard.clear()
-        self._readers = PieceReaders()
+        self._heard.forget(listener)
+        self._readers.forget(listener)
         self._set_poolings()
         return True
 
@@ -169,10 +169,10 @@ class ListenedTo:
         """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A
         component that is disabled while the pipeline is linked is not among the listeners then, but
         still reads what it read before."""
-        self._heard |= {x.pooling for x in self.listeners if isinstance(x, PooledListenerModel)}
+        self._heard.add(x for x in self.listeners if isinstance(x, PooledListenerModel))
         linked = [x for x in self.listeners if isinstance(x, PieceListenerModel)]
         self._readers.link(linked, keep=ROWS in self.keep)
-        wanted = {"cls", "mean", *self.keep, *self._heard} - {"tokens", ROWS}
+        wanted = {"cls", "mean", *self.keep, *(x.pooling for x in self._heard)} - {"tokens", ROWS}
         rows = [ROWS] if [*self._readers] or ROWS in self.keep else []
         find_part(self.model, "doc-encoder").attrs["poolings"] = ConfigList(
             [*sorted(map(check_pooling, wanted)), *rows]

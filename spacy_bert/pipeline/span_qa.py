@@ -13,12 +13,13 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from ..answers import Answer, answers_of, context_start, is_annotated, set_answers
+from ..layers.doc_encoder import has_encoder, is_loaded
 from ..layers.finite import check_finite, spoilt
 from ..layers.piece_listener import release_rows
 from ..layers.piece_rows import PieceRows
 from ..segments import split_character
 from .answer_spans import Candidates, Targets, answer_targets, best_answers, window_loss
-from .streaming import Streamed, annotate_all
+from .streaming import Streamed
 
 
 class SpanQA(Streamed, TrainablePipe):
@@ -90,8 +91,11 @@ class SpanQA(Streamed, TrainablePipe):
 
     @property
     def is_loaded(self) -> bool:
-        """RETURNS (bool): Whether there are weights of its own."""
-        return all(node.has_param("W") for node in self.model.walk() if node.name == "linear")
+        """RETURNS (bool): Whether there are weights."""
+        has_own = not has_encoder(self.model) or is_loaded(self.model)
+        return has_own and all(
+            node.has_param("W") for node in self.model.walk() if node.name == "linear"
+        )
 
     def _check_loaded(self) -> None:
         if not self.is_loaded:
@@ -118,12 +122,6 @@ class SpanQA(Streamed, TrainablePipe):
         self.model.initialize(X=[example.x for example in islice(get_examples(), 2)])
 
     # Prediction
-
-    def __call__(self, doc: Doc) -> Optional[Doc]:  # type: ignore[override]
-        """doc (Doc): A pair.
-        RETURNS (Optional[Doc]): The same, with answers; None, as of spaCy's own components, if it
-            failed and the error handler did not raise."""
-        return next(iter(annotate_all(self, [doc])), None)
 
     def predict(self, docs: Iterable[Doc]) -> List[Candidates]:
         """Find the best answers, without changing the Docs.

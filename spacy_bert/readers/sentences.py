@@ -195,7 +195,10 @@ class PipelineSentences:
         pipeline (str): An installed package, or the folder of a pipeline.
         exclude (Sequence[str]): Its pipes that are not needed for sentences, such as "ner".
         batch_size (int): Paragraphs at once.
+        RAISES (ValueError): That is less than 1.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, but it must be 1 or more.")
         self.pipeline = str(pipeline)
         self.exclude = tuple(exclude)
         self.batch_size = batch_size

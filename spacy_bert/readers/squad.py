@@ -85,6 +85,7 @@ def _load(path: Path) -> Any:
     except (
         UnicodeDecodeError,
         json.JSONDecodeError,
+        RecursionError,
         EOFError,
         gzip.BadGzipFile,
         zlib.error,

@@ -128,7 +128,7 @@ class Table:
                 continue
             try:
                 found = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise self.error(
                     number, f"not valid JSON: {error}. Expected one object a line."
                 ) from None

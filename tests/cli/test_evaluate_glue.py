@@ -134,6 +134,10 @@ def test_config_is_spacys(data: Any, tiny_checkpoint: Any) -> None:
         (["--tasks", "rte", "--seeds", "1", "--training.dropout.x", "1"], ["'x'"]),
         (["--tasks", "rte", "--seeds", "1", "--training.max_epochs", "5"], ["--epochs"]),
         (["--tasks", "rte", "--seeds", "1", "--training.batcher.size", "5"], ["--batch-size"]),
+        (["--tasks", "rte", "--system.seed", "7"], ["--seeds"]),
+        (["--tasks", "rte", "--paths.train", "/nowhere"], ["FOLDER"]),
+        (["--tasks", "rte", "--training.optimizer.learn_rate.total_steps", "7"], ["--epochs"]),
+        (["--tasks", "rte", "--sedes", "3"], ["No such option", "--help"]),
         (["--tasks", ","], ["No task was named"]),
         pytest.param(
             ["--tasks", "rte", "--gpu"],
@@ -237,3 +241,11 @@ def test_a_last_step_that_goes_too_far(evaluate: Any) -> None:
     result = evaluate(*options, "--learning-rate", "1e18")
     assert result.exit_code == 1 and result.exception.__class__ is SystemExit
     assert "Error: rte, seed 0: " in result.stderr and "finite" in result.stderr
+
+
+def test_output_that_cannot_be_written(evaluate: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    """Catches a training whose scores have nowhere to go."""
+    (tmp_path / "out").write_text("")
+    monkeypatch.setattr(glue_cell, "run_cell", None)
+    result = evaluate("--tasks", "rte")
+    assert result.exit_code == 1 and "Name another folder (--output)" in result.stderr

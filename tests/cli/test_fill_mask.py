@@ -123,3 +123,15 @@ def test_mask_across_two_texts(run, checkpoint):
     """Catches half a mask at the end of one text and half at the start of the other being taken for one."""
     result = run("fill-mask", checkpoint, "Alice [MA", "--pair", "SK] here")
     assert (result.exit_code, result.stdout) == (1, "") and "has no [MASK]" in result.stderr
+
+
+def test_two_texts_as_the_pipeline_reads_them(run, checkpoint, tmp_path):
+    """Catches a pair that the pipeline's own rule makes, and that the command reads as one text."""
+    nlp = from_checkpoint(checkpoint, component="fill_mask")
+    nlp.add_pipe("segments", first=True)
+    nlp.to_disk(tmp_path / "nlp")
+    text = "Alice lives.\n\nIn [MASK]."
+    shown = tables(run("fill-mask", tmp_path / "nlp", text).stdout)
+    assert [rows for _, rows in shown] == expected(nlp(text)._.fill_mask)
+    nlp.remove_pipe("segments")
+    assert [rows for _, rows in shown] != expected(nlp(text)._.fill_mask)

@@ -118,3 +118,17 @@ def test_refuses_in_one_message(run, tmp_path, name, expected):
     assert result.stderr.startswith("Error: ")
     for part in expected:
         assert part in result.stderr
+
+
+def test_labels_and_scores_of_any_head(tmp_path):
+    """Catches labels that are numbers, and scores that are left out."""
+    import spacy
+
+    nlp = spacy.blank("en")
+    lemmatizer = nlp.add_pipe("trainable_lemmatizer")
+    lemmatizer.cfg["labels"] = [5, 7]
+    nlp.meta["performance"] = {"qa_f1": 0.5, "score_spearman": 0.25, "qa_loss": 3.0}
+    nlp.to_disk(tmp_path)
+    sections = dict(describe(tmp_path))
+    assert sections["[trainable_lemmatizer]"]["labels"] == "2"
+    assert "qa_f1 0.500, score_spearman 0.250" in str(sections)

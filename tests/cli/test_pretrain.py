@@ -91,6 +91,9 @@ def test_no_config(run: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "x.cfg").write_text("[paths\nstore = 1")
     result = run("pretrain", tmp_path / "x.cfg", tmp_path / "run")
     assert result.exit_code == 1 and result.stderr.startswith(f"Error: {tmp_path / 'x.cfg'}")
+    (tmp_path / "x.cfg").write_text("[paths]\nstore = 1\nstore = 2\n")
+    result = run("pretrain", tmp_path / "x.cfg", tmp_path / "run")
+    assert result.exit_code == 1 and "already exists" in result.stderr
 
 
 def test_refused_and_resumed(run: Callable[..., Any], store: Path, tmp_path: Path) -> None:

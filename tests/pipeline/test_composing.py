@@ -309,3 +309,20 @@ def test_loss_of_a_batch_that_is_dropped(joint_nlp, make_examples, monkeypatch):
     losses.clear()
     joint_nlp.get_pipe("bert").update(examples, losses=losses)
     assert losses["bert"] == 0.0
+
+
+def test_a_listener_that_goes_leaves_the_others(tiny_nlp, make_examples, tmp_path):
+    """Catches heads that were disabled while the pipeline was linked, and whose vectors are made no
+    more when another head gets an encoder of its own."""
+    pieces = {"@architectures": "spacy-bert.BertPieceListener.v1", "width": 32}
+    tiny_nlp.add_pipe("ner", config=ner(listener()))
+    tiny_nlp.add_pipe("bert_ner", config={"model": {"tok2vec": pieces}})
+    tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener(pooling="max")))
+    tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    expected = tiny_nlp("Alice lives in Paris.")
+    tiny_nlp.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path, disable=["bert_ner", "textcat"])
+    nlp.enable_pipe("bert_ner")
+    nlp.enable_pipe("textcat")
+    nlp.replace_listeners("bert", "ner", ["model.tok2vec"])
+    assert_same([nlp("Alice lives in Paris.")], [expected])

@@ -147,6 +147,7 @@ BROKEN = [
     ("a.csv", 'a,b,y\nx,"y,1\nz,w,1\n', {}, ["line 2", "quotation marks", 'quoting = "none"']),
     ("a.jsonl", '{"a": "x", "b": "y"}\n', {}, ["line 1", "no key 'y'", "'a', 'b'"]),
     ("a.jsonl", '{"a": 3, "b": "y", "y": 1}\n', {}, ["line 1", "is 3, which is no string"]),
+    ("a.jsonl", "[" * 200_000, {}, ["line 1", "not valid JSON"]),
     ("a.jsonl", '\n{"a"\n', {}, ["line 2", "not valid JSON"]),
     ("a.jsonl", '["a"]\n', {}, ["line 1", "no JSON object"]),
     ("a.tsv", b"a\tb\ty\nx\t\xff\t1\n", {}, ["line 2", "not UTF-8", "0xff"]),
