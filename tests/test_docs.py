@@ -1,6 +1,7 @@
 """The pages in `docs/`: what they tell to type is typed, in order, on toy data."""
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -182,3 +183,38 @@ def test_python_of_speed_runs(minilm_path: Path, capsys: pytest.CaptureFixture) 
     assert HUB_ID in code
     exec(compile(code.replace(HUB_ID, str(minilm_path)), "speed.md", "exec"), {})
     assert capsys.readouterr().out.startswith("int8")
+
+
+def test_vectors(minilm_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Catches a page that lists what is not on a Doc, or promises what is not stored."""
+    import spacy
+    from spacy.tokens import Doc, DocBin
+
+    page = (ROOT / "docs" / "vectors.md").read_text(encoding="utf8")
+    [code] = blocks("python", page)
+    names: dict = {}
+    exec(compile(code.replace(HUB_ID, str(minilm_path)), "vectors.md", "exec"), names)
+    [expected] = re.findall(r"# (<BertView.*>)", code)
+    assert capsys.readouterr().out.splitlines() == ["(12, 384)", expected]
+    nlp, view = names["nlp"], names["doc"]._.bert
+    listed = set(re.findall(r"`\.(\w+)", page.split("## What is stored")[0]))
+    assert listed == {name for name in dir(view) if not name.startswith("_")} - {"doc"} | {
+        "similarity"
+    }
+    nlp.get_pipe("bert").keep = ["tokens"]
+    doc = nlp("Alice lives in Paris.")
+    for stores, has_tensor, has_view in (
+        (lambda: Doc(nlp.vocab).from_bytes(doc.to_bytes(exclude=["user_hooks"])), True, True),
+        (lambda: through(DocBin(store_user_data=True)), False, True),
+        (lambda: through(DocBin()), False, False),
+    ):
+
+        def through(binary: DocBin) -> Doc:
+            binary.add(doc)
+            return next(DocBin().from_bytes(binary.to_bytes()).get_docs(spacy.blank("en").vocab))
+
+        read = stores()
+        assert bool(read.tensor.size) is has_tensor
+        assert (read._.bert is not None) is has_view
+        if has_view:
+            assert (read._.bert.tokens == doc.tensor).all()

@@ -4,10 +4,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import spacy
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from .test_docs import QUICK
-from .test_readme import HUB_ID, ROOT, blocks
+from .test_readme import HUB_ID, ROOT, blocks, with_parents
 
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf8")
 CONLL = "-DOCSTART- -X- O O\n\nAda NNP B-NP B-PER\nworks VBZ B-VP O\n. . O O\n"
@@ -22,7 +24,7 @@ def test_page_runs(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     Path("reviews.tsv").write_text("text\tlabel\nGood.\tyes\nBad.\tno\n")
     Path("names.conll").write_text(CONLL)
-    data, use = blocks("python", PAGE)
+    data, use, further = blocks("python", PAGE)
     names: dict = {}
     exec(compile(data, "training.md", "exec"), names)
     text = "".join(blocks("sh", PAGE)).replace(HUB_ID, str(tiny_checkpoint))
@@ -44,3 +46,24 @@ def test_page_runs(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Mo
     exec(compile(use, "training.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2 and all("PEOPLE" in line for line in printed)
+    before = names["nlp"]("Grace went to Rome.").cats
+    exec(compile(further, "training.md", "exec"), names)
+    after = names["nlp"]("Grace went to Rome.").cats
+    assert (
+        before != after == pytest.approx(spacy.load("training/further")("Grace went to Rome.").cats)
+    )
+    section = blocks("ini", PAGE)[0]
+    assert "source" in section
+    check_sources(section)
+
+
+def check_sources(section: str) -> None:
+    """Catches a pipeline that comes without the encoder of its head, or with other weights."""
+    config = spacy.blank("en").config.merge(Config().from_str(with_parents(section)))
+    config["nlp"]["pipeline"] = ["bert", "ner"]
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    text = "The train to Paris was late."
+    trained = spacy.load("training/model-best")
+    assert nlp(text).tensor == pytest.approx(trained(text).tensor)
+    nlp.initialize()
+    assert nlp(text).tensor == pytest.approx(trained(text).tensor)

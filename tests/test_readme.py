@@ -59,6 +59,8 @@ def test_configs_resolve(block: str) -> None:
     """Catches a config block with a name or a key that does not exist."""
     config = Config().from_str(with_parents(block))
     found = promises(config)
+    if all("source" in section for section in config.get("components", {"": ""}).values()):
+        return  # test_docs_training.py takes them from the pipeline that it trains
     if not found:  # a part of configs/pretrain.cfg
         assert PretrainConfig.from_dict({**LEAST, **config})
         return

@@ -234,6 +234,11 @@ def _existing(path: Path, content: str) -> Path:
     """Make sure that a file is there, and that it is the file itself."""
     if not path.is_file():
         there = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+        if {"meta.json", "config.cfg"} <= {*there}:
+            raise ValueError(
+                f"{path.parent} is a spaCy pipeline, and {FORM} was expected. Load it with spacy.load; to train "
+                f'it further by a config, name it there as the `source` of its components ("bert" and heads).'
+            )
         raise FileNotFoundError(
             f"{path} is missing, the file with {content}. Found there: "
             f"{some_of(there) or 'nothing'}. Expected {FORM}: fetch what is missing, or check the "

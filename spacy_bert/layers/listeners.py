@@ -9,7 +9,6 @@ import warnings
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from spacy.errors import Errors
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -103,7 +102,8 @@ class BertListenerModel(Model):
     def missing(self, doc: Doc, what: str) -> ValueError:
         """doc (Doc): A Doc without vectors.
         what (str): What it lacks.
-        RETURNS (ValueError): The error to raise."""
+        RETURNS (ValueError): The error to raise, with the number of spaCy's own for this, whose text
+            speaks of training alone."""
         name = self.encoder or self.upstream
         remedy = (
             f"In prediction, keep '{name}' enabled and before its listeners; in training, update "
@@ -127,8 +127,7 @@ class BertListenerModel(Model):
                 f"spacy.Tok2VecListener.v1 over '{name}', frozen and in annotating_components."
             )
         return ValueError(
-            f"{Errors.E203.format(name=name)} The Doc {doc.text[:60]!r} has no {what} of the "
-            f"encoder '{name}'. {remedy}"
+            f"[E203] The Doc {doc.text[:60]!r} has no {what} of the encoder '{name}'. {remedy}"
         )
 
 

@@ -5,6 +5,7 @@ as a whole by torch's fused AdamW, clipped by the norm of all its gradients toge
 """
 
 import math
+import warnings
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple, cast
 
 import torch
@@ -18,6 +19,9 @@ from .good_weights import GoodWeights
 
 if TYPE_CHECKING:
     from .doc_encoder import DocEncoder
+
+# So many steps at a rate of 0 are no accident. (A schedule's first and last steps may be.)
+IDLE_STEPS = 10
 
 
 class AdamW(Optimizer):
@@ -76,6 +80,7 @@ class AdamW(Optimizer):
         self.weight_decay = weight_decay
         self._modules: Dict[int, torch.optim.AdamW] = {}
         self._good = GoodWeights()
+        self._n_idle: Dict[Any, int] = {}
 
     def __call__(
         self,
@@ -102,6 +107,7 @@ class AdamW(Optimizer):
                 f"cleared. If an earlier batch failed, it may be of that; each array of a head then says "
                 f"so once. Else use a lower learning rate, or look for broken examples in the batch."
             )
+        self._warn_of_no_rate(key)
         self._good.note_array(key, weights, self.nr_update[key])
         scale = self.heads_scale * lr_scale
         if self.weight_decay and weights.ndim >= 2:
@@ -129,6 +135,7 @@ class AdamW(Optimizer):
         gradients, norm = check_finite_gradients(module)
         if self.grad_clip and norm > self.grad_clip:
             torch._foreach_mul_(gradients, self.grad_clip / (norm + 1e-6))
+        self._warn_of_no_rate(key)
         self._good.note_module(key, module, self.nr_update[(key, "")])
         self.nr_update[(key, "")] += 1
         stepper = self._stepper(key, module)
@@ -138,6 +145,20 @@ class AdamW(Optimizer):
         stepper.step()
         if self.averages is not None:
             self._update_averages(key, module)
+
+    def _warn_of_no_rate(self, key: Any) -> None:
+        if self.learn_rate:
+            self._n_idle.clear()
+            return
+        self._n_idle[key] = self._n_idle.get(key, 0) + 1
+        if max(self._n_idle.values()) == self._n_idle[key] == IDLE_STEPS:
+            warnings.warn(
+                f"The learning rate has been 0 for {IDLE_STEPS} steps, which changed nothing. In a loop of "
+                f"your own, call optimizer.step_schedules() after each step: a warm-up begins at 0. A schedule "
+                f"that has come to its end (total_steps) stays there: train with a new optimizer.",
+                stacklevel=2,
+            )
+            self._n_idle[key] += 1  # said once
 
     def recover(self) -> bool:
         """Put everything that was stepped back to where it was known to be good (see

@@ -364,6 +364,11 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
 
     # Saving
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickles and copies: without the optimizer of a step that was put off."""
+        self._settle()
+        return super().__reduce_ex__(protocol)
+
     def to_bytes(self, *, exclude: Iterable[str] = tuple()) -> bytes:
         """exclude (Iterable[str]): Fields to leave out.
         RETURNS (bytes): The component, weights and vocabulary included."""

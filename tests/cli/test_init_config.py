@@ -5,6 +5,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+import spacy
 from spacy.cli.debug_config import debug_config
 from spacy.language import Language
 from spacy.training.initialize import init_nlp
@@ -248,6 +249,7 @@ def test_force_replaces_and_a_failure_does_not(write, monkeypatch):
         ({"-l": "../x"}, ["--lang is '../x'"]),
         ({"-c": "no/such/folder"}, ["no/such/folder", "config.json"]),
         ({"-c": "{tmp}/empty"}, ["config.json is missing", "vocab.txt"]),
+        ({"-c": "{tmp}/pipeline"}, ["is a spaCy pipeline", "`source`"]),
         ({"-c": "{tmp}/file"}, ["is a file", "directory"]),
         ({"-c": "a${{b}}"}, ["begins the name of another setting"]),
         ({"-c": "\udcff"}, ["not valid UTF-8", "Rename"]),
@@ -261,6 +263,7 @@ def test_refuses_in_one_message(run, tiny_checkpoint, tmp_path, change, expected
     """Catches a mistake that ends in a traceback, in a message without remedy, or in a file."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("old")
+    spacy.blank("en").to_disk(tmp_path / "pipeline")
     given = {"output": "{tmp}/x.cfg", "-c": str(tiny_checkpoint), "-p": "ner", **change}
     given = {key: value.format(tmp=tmp_path) for key, value in given.items()}
     output = given.pop("output")

@@ -1,7 +1,9 @@
 """AdamW: torch's own arithmetic for encoder and heads, with BERT's groups, clipping and schedules."""
 
+import contextlib
+import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from spacy import registry
 from thinc.api import Adam, Linear, Optimizer, warmup_linear
 
 from spacy_bert.layers.doc_encoder import shim_of
-from spacy_bert.layers.optimizer import AdamW
+from spacy_bert.layers.optimizer import IDLE_STEPS, AdamW
 
 from .conftest import examples_of, head_weights, is_same, listener_config, weights_of
 from .reference import network_of
@@ -125,6 +127,28 @@ def test_schedule(make_nlp: Callable, texts: List[str]) -> None:
         rates.append(optimizer.learn_rate)
         optimizer.step_schedules()
     assert rates == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.0])
+
+
+def test_a_rate_of_zero_is_told(make_nlp: Callable, texts: List[str]) -> None:
+    """A loop that trains for ever at the rate that a warm-up begins with, and says nothing."""
+    nlp = make_nlp(one="tokens")
+    optimizer = AdamW(warmup_linear(0.01, 5, 20))
+    for i in range(2 * IDLE_STEPS):
+        last = i == IDLE_STEPS - 1
+        with pytest.warns(UserWarning, match="step_schedules") if last else not_warned():
+            nlp.update(examples_of(nlp, texts), sgd=optimizer)
+    optimizer = AdamW(warmup_linear(0.01, 2, 20))
+    with not_warned():
+        for _ in range(20):
+            nlp.update(examples_of(nlp, texts), sgd=optimizer)
+            optimizer.step_schedules()
+
+
+@contextlib.contextmanager
+def not_warned() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 def test_changed_rate(shim: Any) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import spacy
 from spacy.util import load_model_from_config
+from thinc.api import warmup_linear
 
 import spacy_bert
 from spacy_bert.layers.annotations import KEY
 from spacy_bert.layers.doc_encoder import find_part
+from spacy_bert.layers.optimizer import AdamW
 from spacy_bert.layers.weights import load_weights
 from spacy_bert.pipeline.bert import WEIGHTS
 
@@ -208,6 +210,20 @@ def test_in_the_middle_of_an_update(joint_nlp, make_examples, empty, copied):
     assert not equal(weights(other), before) and equal(weights(joint_nlp), before)
     gradients = [p.grad for p in network(joint_nlp).parameters()]
     assert all(gradient is None for gradient in gradients)
+
+
+def test_pickled_with_a_step_to_come(joint_nlp, make_examples):
+    """Catches a component that cannot be pickled because it holds an optimizer, whose schedule is a
+    generator, until a head has reported."""
+    optimizer = AdamW(warmup_linear(1e-3, 1, 9))
+    for _ in range(2):  # the first is at rate 0
+        joint_nlp.update(make_examples(joint_nlp), sgd=optimizer)
+        optimizer.step_schedules()
+    before = weights(joint_nlp)
+    joint_nlp.update(make_examples(joint_nlp), sgd=optimizer, exclude=["ner"])
+    joint_nlp._optimizer = None
+    other = pickle.loads(pickle.dumps(joint_nlp))
+    assert equal(weights(other), weights(joint_nlp)) and not equal(weights(other), before)
 
 
 def network(nlp):
