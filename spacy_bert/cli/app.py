@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import warnings
 from typing import Any, Callable
 
 import typer
@@ -41,7 +42,9 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            command(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                command(*args, **kwargs)
         except BrokenPipeError:  # `... | head`: typer knows what to do
             raise
         # FloatingPointError: weights or gradients that are not finite, which say so.
@@ -50,6 +53,10 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from None
 
     return run
+
+
+def _show_warning(message: Any, *where: Any, **more: Any) -> None:
+    typer.secho(f"Warning: {message}", fg="yellow", err=True)
 
 
 app.command("init-config")(plainly(init_config))

@@ -117,10 +117,14 @@ def read_questions(
     is_v2 = not all(question.answers for question in questions)
     asked = questions[: limit or None]
     if tune and all(question.answers for question in asked):
-        first = f"the first {len(asked)} questions" if is_v2 else "all questions"
+        which, remedy = (
+            f"All questions of {path} have",
+            "Give questions without one, too, as SQuAD 2.0 has",
+        )
+        if is_v2:
+            which, remedy = f"The first {len(asked):,} of {path} have", "Raise --limit"
         raise ValueError(
-            f'In {path}, {first} have an answer, so there is no threshold for "no answer" to tune. Give '
-            f"questions without answers too, as those of SQuAD 2.0{', and a larger --limit' * is_v2}."
+            f'{which} an answer, so there is no threshold for "no answer" to tune. {remedy}.'
         )
     return asked, is_v2
 

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from ..encoder import Checkpoint
 
 LOGGER = "spacy-bert.StepsLogger.v1"
-# What the command decides itself -> the options for it.
+# What the command decides itself -> where it comes from.
 DECIDED = {
-    "corpora": "--limit, or task.json",
-    "training.batcher": "--batch-size",
-    "training.logger": "none: progress is shown as it is",
-    "training.max_epochs": "--epochs",
-    "training.max_steps": "--epochs",
-    "training.optimizer.learn_rate.total_steps": "--epochs",
-    "training.eval_frequency": "none: the last state is scored",
-    "training.patience": "none: the last state is scored",
-    "training.seed": "--seeds",
-    "system.seed": "--seeds",
-    "paths": "CHECKPOINT and FOLDER",
+    "corpora": "Use --limit, or task.json.",
+    "training.batcher": "Use --batch-size.",
+    "training.logger": "It shows how far a training is.",
+    "training.max_epochs": "Use --epochs.",
+    "training.max_steps": "Use --epochs.",
+    "training.optimizer.learn_rate.total_steps": "Use --epochs: the rate falls to zero with the last step.",
+    "training.eval_frequency": "The last state is scored.",
+    "training.patience": "The last state is scored.",
+    "training.seed": "Use --seeds.",
+    "system.seed": "Use --seeds.",
+    "paths": "Name them as CHECKPOINT and FOLDER.",
 }
 
 
@@ -265,12 +265,9 @@ def check_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     overrides (Mapping[str, Any]): Settings that are to replace its own; spaCy would take any.
     RAISES: ValueError for one that it does not have, or that `evaluate-glue` decides."""
     for key in overrides:
-        for decided, option in DECIDED.items():
+        for decided, instead in DECIDED.items():
             if f"{key}.".startswith(f"{decided}."):
-                raise ValueError(
-                    f"--{key} is decided by evaluate-glue, for all tasks and seeds alike. Use its own "
-                    f"option ({option})."
-                )
+                raise ValueError(f"--{key} is decided by evaluate-glue. {instead}")
         section: Any = config
         for part in key.split("."):
             if not isinstance(section, Mapping) or part not in section:

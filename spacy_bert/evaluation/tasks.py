@@ -42,10 +42,10 @@ class Task:
     def __post_init__(self) -> None:
         for name in (self.name, *self.splits):
             # Files are named so.
-            if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]*", name):
+            if not isinstance(name, str) or not re.fullmatch(r"[^./\\\0][^/\\\0]*", name):
                 raise ValueError(
                     f"A task or a split is called {name!r}, but results are written to files of that name. "
-                    f"Call it by letters, digits, dots, dashes and underscores."
+                    f"Take one without slashes that does not begin with a dot."
                 )
         if not self.splits:
             raise ValueError(

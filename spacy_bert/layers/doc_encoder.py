@@ -319,6 +319,12 @@ def forward(
     return vectors, backprop
 
 
+ONE_SEGMENT_TYPE = (
+    "the encoder knows one segment type only (type_vocab_size = 1), and could not tell them apart. Take the "
+    "component 'segments' out of the pipeline, or use an encoder with two."
+)
+
+
 def check_pairs(sizes: Mapping[str, Any], docs: Sequence[DocPieces]) -> None:
     """sizes (Mapping[str, Any]): Of the encoder.
     docs (Sequence[DocPieces]): What it is to read.
@@ -327,11 +333,7 @@ def check_pairs(sizes: Mapping[str, Any], docs: Sequence[DocPieces]) -> None:
         return
     for pieces in docs:
         if any(window.context_end is not None for window in pieces.windows):
-            raise ValueError(
-                f"The Doc {pieces.text!r} is a pair of texts, but the encoder knows one segment type only "
-                f"(type_vocab_size = 1), and could not tell them apart. Take the component 'segments' out of "
-                f"the pipeline, or use an encoder with two."
-            )
+            raise ValueError(f"The Doc {pieces.text!r} is a pair of texts, but {ONE_SEGMENT_TYPE}")
 
 
 def _split(vectors: Floats2d, lengths: List[int]) -> List[Floats2d]:

@@ -34,16 +34,21 @@ def layer_mix(layers: int, width: int) -> Model[Floats2d, Floats2d]:
     )
 
 
-def check_mixes(model: Model, n_layers: int) -> None:
-    """model (Model): What reads the vectors of an encoder.
-    n_layers (int): How many of its layers that gives, side by side.
-    RAISES: ValueError if one of its layers mixes another number of them."""
+def check_mixes(model: Model, source: Model, n_layers: int) -> None:
+    """model (Model): The model of a head.
+    source (Model): A layer of it that gives an encoder's vectors.
+    n_layers (int): How many of its layers that encoder gives, side by side.
+    RAISES: ValueError if a mix of what `source` gives is of another number of them."""
     for node in model.walk():
-        if node.name == "layer-mix" and node.attrs["n_layers"] != n_layers:
-            raise ValueError(
-                f"BertLayerMix has layers = {node.attrs['n_layers']}, but its encoder gives {n_layers} layers "
-                f"side by side (`layers` of its model). Set layers = {n_layers}."
-            )
+        *before, last = node.layers or [node]
+        mixes = [inner for inner in last.walk() if inner.name == "layer-mix"]
+        reads_it = any(inner is source for layer in before for inner in layer.walk())
+        for mix in mixes if reads_it else []:
+            if mix.attrs["n_layers"] != n_layers:
+                raise ValueError(
+                    f"BertLayerMix has layers = {mix.attrs['n_layers']}, but its encoder gives {n_layers} "
+                    f"layers side by side (`layers` of its model). Set layers = {n_layers}."
+                )
 
 
 def init(

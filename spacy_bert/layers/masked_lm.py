@@ -16,7 +16,7 @@ from ..encoder.engine import Engine
 from ..encoder.packing import ENGINE_ROWS, fill
 from ..encoder.shapes import without_memory
 from .config_attr import ConfigDict
-from .doc_encoder import init, shim_of
+from .doc_encoder import ONE_SEGMENT_TYPE, init, shim_of
 from .mask_windows import MaskBatch
 from .shim import BertShim
 
@@ -117,6 +117,10 @@ def forward(
             "spacy-bert.BertMaskedLM.v1 predicts and is not trained: it gives no gradient. To train a "
             "masked language model, use `python -m spacy_bert pretrain`."
         )
+    if model.attrs["sizes"]["type_vocab_size"] < 2 and any(
+        bool(part.pieces.type_ids.any()) for part in batch.micro_batches
+    ):
+        raise ValueError(f"A pair of texts is to be read, but {ONE_SEGMENT_TYPE}")
     inputs = ArgsKwargs(args=(batch, model.attrs["top_k"]), kwargs={})
     results = {key: value.cpu().numpy() for key, value in shim_of(model).predict(inputs).items()}
     if not np.isfinite(results["logits"]).all():  # a NaN counts as the largest, so it is here

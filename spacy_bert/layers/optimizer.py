@@ -103,9 +103,9 @@ class AdamW(Optimizer):
             # In place: the next batch's would be added to it.
             cast(Any, gradient).fill(0)
             raise FloatingPointError(
-                f"The gradient of {key[1]!r} (model {key[0]}) is not finite. It was not stepped, but "
-                f"cleared. If an earlier batch failed, it may be of that; each array of a head then says "
-                f"so once. Else use a lower learning rate, or look for broken examples in the batch."
+                f"The gradient of {key[1]!r} (model {key[0]}) is not finite. It was cleared, and not "
+                f"stepped. If an earlier batch failed, it may be left of that: this error then comes once for "
+                f"each array of the head. Else use a lower learning rate, or look for broken examples."
             )
         self._warn_of_no_rate(key)
         self._good.note_array(key, weights, self.nr_update[key])

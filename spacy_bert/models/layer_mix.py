@@ -6,7 +6,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain, with_array
 from thinc.types import Floats2d
 
-from ..layers.doc_encoder import has_encoder, shim_of
+from ..layers.doc_encoder import find_part, has_encoder, shim_of
 from ..layers.layer_mix import check_mixes, layer_mix
 from ..layers.piece_rows import gives_rows, take_first_pieces
 
@@ -29,5 +29,6 @@ def BertLayerMix(tok2vec: Model[List[Doc], Any], layers: int) -> Model[List[Doc]
     model: Model[List[Doc], List[Floats2d]] = chain(vectors, with_array(mix))
     model.set_dim("nO", mix.get_dim("nO"))
     if has_encoder(tok2vec):
-        check_mixes(model, len(shim_of(tok2vec)._model.layers))
+        encoder = find_part(tok2vec, "doc-encoder")
+        check_mixes(model, encoder, len(shim_of(encoder)._model.layers))
     return model

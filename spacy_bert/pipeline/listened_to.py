@@ -113,12 +113,14 @@ class ListenedTo:
         for node in component.model.walk():
             if isinstance(node, BertListenerModel):
                 if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
-                    check_mixes(component.model, len(shim_of(self.model)._model.layers))
-                    self._warn_of_stranger(node, component)
-                    self.add_listener(node, component.name)
+                    self._link(node, component)
             elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
-                self._warn_of_stranger(node, component)
-                self.add_listener(node, component.name)
+                self._link(node, component)
+
+    def _link(self, listener: Model, component: Any) -> None:
+        check_mixes(component.model, listener, len(shim_of(self.model)._model.layers))
+        self._warn_of_stranger(listener, component)
+        self.add_listener(listener, component.name)
 
     def note_learner(self, listener: Model) -> None:
         """listener (Model): A layer of a head that learns from this encoder's vectors, as of now."""

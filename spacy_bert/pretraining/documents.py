@@ -106,9 +106,9 @@ def find_files(inputs: Sequence[Union[str, Path]], *, any_ending: bool = False) 
             left_out = sorted({*files} - {*kept})
             if left_out:
                 warnings.warn(
-                    f"{len(left_out):,} of the {len(files):,} files in {given} are left out, as their "
-                    f"names do not end in {_endings()}; {left_out[0]} is the first. Name a reader "
-                    f"(--reader) to have all of them read, or rename those that are text.",
+                    f"Left out: {len(left_out):,} of the {len(files):,} files in {given}, {left_out[0]} "
+                    f"first, as a name has to end in {_endings()}. If they are text, rename them, or "
+                    f"name a reader (--reader) for all files.",
                     stacklevel=2,
                 )
         elif given.exists():
@@ -221,7 +221,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders[:] = []
             continue
         been.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        # In order: of a link and what it leads to, the first is read, on every system alike.
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             if not name.startswith("."):
                 yield Path(root, name)

@@ -15,6 +15,7 @@ from typing import List, Tuple
 
 from ..encoder.checkpoint import sync
 from .config import MAY_CHANGE, PretrainConfig
+from .metrics import METRICS
 from .state import FOLDER, LOCK, has_state
 
 CONFIG = "config.cfg"
@@ -51,11 +52,12 @@ def check_folder(run: Path, config: PretrainConfig, *, resume: bool) -> List[str
     text = (run / CONFIG).read_text(encoding="utf8")
     before = PretrainConfig.from_str(text, source=str(run / CONFIG))
     if not has_state(run):
-        if (run / LAST).exists():
+        kept = [run / name for name in (LAST, BEST) if (run / name).exists()]
+        if kept and _has_trained(run):
             raise ValueError(
-                f"{run} has checkpoints, but no state to go on from ({FOLDER}/ is empty or gone). To "
-                f"take over the weights, begin a new run in another folder with paths.checkpoint = "
-                f'"{run / LAST}".'
+                f"{run} has {' and '.join(path.name for path in kept)}, but no state to go on from "
+                f"({FOLDER}/ is empty or gone). To take over the weights, begin a new run in another folder "
+                f'with paths.checkpoint = "{kept[0]}".'
             )
         return []  # it failed, or was killed, before it began: nothing is lost
     changes = [(key, before.value(key), config.value(key)) for key in before.differences(config)]
@@ -92,6 +94,12 @@ def prepare_folder(run: Path, config: PretrainConfig) -> None:
     sync(temporary)
     os.replace(temporary, run / CONFIG)
     sync(run)
+
+
+def _has_trained(run: Path) -> bool:
+    """Whether there may be more in its checkpoints than what it began with: the first is saved at step 0."""
+    metrics = run / METRICS
+    return not metrics.exists() or '"event": "train"' in metrics.read_text(encoding="utf8")
 
 
 def _content(run: Path) -> Tuple[str, ...]:

@@ -90,6 +90,7 @@ class StoreWriter:
         force (bool): Replace a store that is there; never anything else.
         RAISES (FileExistsError): There is something at `path`."""
         self.path = Path(path).expanduser().resolve()
+        self._force = force
         check_free(self.path, force=force)
         self.tokenizer = tokenizer
         self._temporary = self.path.with_name(f".{self.path.name}-{uuid.uuid4().hex[:8]}.tmp")
@@ -101,9 +102,10 @@ class StoreWriter:
         self._open_sentences: Optional[int] = None  # of the document that is not at its end
 
     def __enter__(self) -> "StoreWriter":
+        _remove_abandoned(self.path)
+        check_free(self.path, force=self._force)  # a store may have got its name back
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(self.path)
             self._temporary.mkdir()
             self._lock = _lock(self._temporary)
             for name in (PIECES, SENTENCES, DOCUMENTS):
@@ -232,7 +234,7 @@ class StoreWriter:
         try:
             self._temporary.rename(self.path)
         except BaseException:
-            if earlier is not None:
+            if earlier is not None and self._temporary.exists():
                 earlier.rename(self.path)
             raise
         _sync(self.path.parent)

@@ -118,7 +118,7 @@ def test_own_task(tmp_path):
         ({"mine/task.json": '{"metrics": ["f1"], "train": "a.tsv", "splits": {"dev": "a.tsv"}, "reader": {"label": 1, "text": 0}}'}, None, ["'text'"]),
         ({"mine/task.json": '{"metrics": ["f1"], "train": "a.tsv", "splits": {"dev": "a.tsv"}, "reader": {"label": 1}}'}, None, ["no file 'a.tsv'"]),
         ({"mine/task.json": '{"metrics": ["f1"], "train": "a.tsv", "splits": {}, "reader": {"label": 1}}'}, None, ["names no splits"]),
-        ({"mine/task.json": '\ufeff{"name": "a/b", "metrics": ["f1"], "train": "a", "splits": {"dev": "a"}, "reader": {"label": 1}}'}, None, ["called 'a/b'", "files of that name"]),
+        ({"mine/task.json": '\ufeff{"name": "a/b", "metrics": ["f1"], "train": "a", "splits": {"dev": "a"}, "reader": {"label": 1}}'}, None, ["called 'a/b'", "without slashes"]),
         ({"CoLA/train.tsv": ""}, [], ["No task was named", "cola"]),
     ],
 )  # fmt: skip

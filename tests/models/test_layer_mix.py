@@ -6,6 +6,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 from spacy import registry
+from thinc.api import Model, concatenate
 
 import spacy_bert
 from spacy_bert.layers.layer_mix import layer_mix
@@ -81,6 +82,43 @@ def test_another_number_of_layers_than_the_encoder_gives(tiny_checkpoint: Path) 
     }
     with pytest.raises(ValueError, match="layers = 2, but its encoder gives 3 layers"):
         registry.resolve({"model": {**mix, "tok2vec": settings}})
+
+
+def test_layers_of_two_encoders(tiny_checkpoint: Path, make_examples: Callable[..., Any]) -> None:
+    """Catches a mix that is held against the number of layers of another encoder, which the same head
+    reads, too; and one that is not looked at because the listener is spaCy's own."""
+    nlp = spacy_bert.from_checkpoint(tiny_checkpoint, config={"model": {"layers": [0, 1, 2]}})
+    nlp.add_pipe(
+        "bert",
+        name="other",
+        config={
+            "set_tensor": False,
+            "model": nlp.get_pipe_config("bert")["model"] | {"layers": [-1]},
+        },
+    )
+    nlp.config["initialize"]["components"]["other"] = {"checkpoint": str(tiny_checkpoint)}
+    listeners = [
+        {"@architectures": "spacy-bert.BertListener.v1", "width": width, "upstream": name}
+        for name, width in (("bert", 96), ("other", 32))
+    ]
+    mix = {"@architectures": "spacy-bert.BertLayerMix.v1", "layers": 3, "tok2vec": listeners[0]}
+    both = {"@architectures": "toy.SideBySide.v1", "one": mix, "other": listeners[1]}
+    head = {"@architectures": "spacy-bert.BertTokenClassifier.v1", "tok2vec": both}
+    nlp.add_pipe("bert_ner", config={"model": head})
+    nlp.initialize(lambda: make_examples(nlp, cats=False))
+    assert nlp.get_pipe("other").listening_components == ["bert_ner"]
+    stock = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96, "upstream": "bert"}
+    mix.update(layers=2, tok2vec=stock)
+    with pytest.raises(ValueError, match="layers = 2, but its encoder gives 3 layers"):
+        nlp.add_pipe("bert_ner", name="second", config={"model": {**head, "tok2vec": mix}})
+        nlp.initialize(lambda: make_examples(nlp, cats=False))
+
+
+@registry.architectures("toy.SideBySide.v1")
+def side_by_side(one: Model, other: Model) -> Model:
+    model = concatenate(one, other)
+    model.set_dim("nO", one.get_dim("nO") + other.get_dim("nO"))
+    return model
 
 
 def test_learns_over_a_frozen_encoder(

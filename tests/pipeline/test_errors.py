@@ -105,3 +105,8 @@ def test_pairs_and_one_segment_type(make_checkpoint):
     assert nlp("Alice lives in Paris.").tensor.any()
     with pytest.raises(ValueError, match="is a pair of texts, but .*type_vocab_size = 1"):
         nlp(spacy_bert.make_pair(nlp, "Alice lives", "in Paris."))
+    checkpoint = make_checkpoint(type_vocab_size=1, parts=("mlm",))
+    nlp = spacy_bert.from_checkpoint(checkpoint, component="fill_mask")
+    assert nlp("Alice [MASK].")._.fill_mask
+    with pytest.raises(ValueError, match="pair of texts .*type_vocab_size = 1"):
+        nlp(spacy_bert.make_pair(nlp, "Alice lives", "in [MASK]."))

@@ -38,7 +38,7 @@ def names(files, folder):
 
 def test_folders(folder):
     """Catches an order that depends on the file system, hidden files, and what is no text."""
-    with pytest.warns(UserWarning, match=r"1 of the 5 files in .* left out.*e\.png is the first"):
+    with pytest.warns(UserWarning, match=r"Left out: 1 of the 5 files in .*e\.png first"):
         found = find_files([folder])
     assert names(found, folder) == ["a/c.jsonl.gz", "a/z.TXT", "a.txt", "b.txt"]
     assert "e.png" in names(find_files([folder], any_ending=True), folder)
@@ -53,6 +53,8 @@ def test_links(folder, tmp_path):
     (tmp_path / "elsewhere" / "back").symlink_to(folder)
     assert names(find_files([folder]), folder)[-1] == "link/far.txt"
     assert len(find_files([folder])) == 5
+    (folder / "0").symlink_to(folder / "a")  # comes before what it leads to
+    assert names(find_files([folder]), folder)[0] == "0/c.jsonl.gz"
 
 
 def test_order_and_repeats(folder):

@@ -440,12 +440,15 @@ def test_a_single_document(tmp_path: Path) -> None:
     changes = {"training.held_out": 0.0}
     with pytest.raises(ValueError, match="nsp = false"):
         run_here(make_config(tmp_path / "store", changes), tmp_path / "run")
-    changes.update({"objective.nsp": False, "training.max_steps": 2})  # type: ignore[dict-item]
+    changes.update({"objective.nsp": False, "training.max_steps": 2, "logging.every": 1})  # type: ignore[dict-item]
     # It never began, so that the folder is not bound to what it was to do.
     config = make_config(tmp_path / "store", changes)
     assert run_here(config, tmp_path / "run", resume=True).finished
     shutil.rmtree(tmp_path / "run" / "state")
-    with pytest.raises(ValueError, match="has checkpoints, but no state to go on from"):
+    with pytest.raises(ValueError, match="has checkpoint-last and checkpoint-best, but no state"):
+        run_here(config, tmp_path / "run", resume=True)
+    shutil.rmtree(tmp_path / "run" / "checkpoint-last")
+    with pytest.raises(ValueError, match="has checkpoint-best, but no state"):
         run_here(config, tmp_path / "run", resume=True)
 
 

@@ -211,3 +211,8 @@ def test_stopped_while_a_store_takes_the_place_of_another(tmp_path, how):
         write_store(path, [], numbered_tokenizer(9), force=True)
     assert TokenStore.open(path).fingerprint == before
     assert os.listdir(tmp_path) == ["store"]
+    # What got its name back is not replaced by somebody who saw nothing there.
+    path.rename(tmp_path / ".store-1a2b3c4d.old.tmp")
+    with pytest.raises(FileExistsError):
+        write_store(path, [["2"]], numbered_tokenizer(9))
+    assert TokenStore.open(path).fingerprint == before

@@ -96,29 +96,31 @@ class Gutenberg:
         """The lines between the marks, without whitespace at their ends; after each book a blank
         one, and None."""
         inside = mark = False  # in a book; in a mark that takes several lines
-        number = n_books = 0
+        number = n_books = n_lines = 0
         for number, text in read_lines(path, encoding=self.encoding, errors=self.errors):
             line = clean(text)
-            if inside and START.search(line):
-                break
-            if inside and END.search(line):
+            if START.search(line) and not n_lines:  # some have the mark twice
+                inside, mark = True, not line.endswith("***")
+            elif inside and START.search(line):
+                break  # the next book, though this one has not ended
+            elif inside and END.search(line):
                 yield Line(number, "")
                 yield None
-                inside = False
+                inside, n_lines = False, 0
                 n_books += 1
             elif mark:
                 mark = bool(line) and "***" not in line
             elif inside:
+                n_lines += bool(line)
                 yield Line(number, line)
-            elif START.search(line):
-                inside, mark = True, not line.endswith("***")
         if n_books and not inside:
             return
         missing = "END" if inside else "START"
+        place = f"{path}, book {n_books + 1}" if n_books else str(path)
         raise ValueError(
-            f"{path} has no line '*** {missing} OF THE PROJECT GUTENBERG EBOOK ...' in {number} lines"
-            f"{f', after {n_books} whole book' + 's' * (n_books > 1) if n_books else ''}; expected a plain-text book of Project Gutenberg. Fetch it again if it is cut "
-            f"off, or read it as plain text (spacy-bert.TextFiles.v1)."
+            f"{place}: there is no line '*** {missing} OF THE PROJECT GUTENBERG EBOOK ...' up to line "
+            f"{number}; expected plain-text books of Project Gutenberg. Fetch it again if it is cut off, or "
+            f"read it as plain text (spacy-bert.TextFiles.v1)."
         )
 
 

@@ -90,8 +90,12 @@ def test_several_books(write):
     second = BOOK.replace("I was cold", "You were cold").lstrip("\ufeff")
     books = [d.paragraphs for d in Gutenberg()(write(BOOK + second))]
     assert books == [PROSE, [text.replace("I was cold", "You were cold") for text in PROSE]]
+    twice = BOOK.replace(
+        "Produced by", "*** START OF THIS PROJECT GUTENBERG EBOOK A TALE ***\n\nProduced by"
+    )
+    assert [d.paragraphs for d in Gutenberg()(write(twice))] == [PROSE]
     cut = BOOK + second[: second.index("*** END OF")]
-    with pytest.raises(ValueError, match=r"no line '\*\*\* END OF .*after 1 whole book;"):
+    with pytest.raises(ValueError, match=r"book 2: there is no line '\*\*\* END OF"):
         list(Gutenberg()(write(cut)))
     with pytest.raises(ValueError, match=r"no line '\*\*\* END OF"):
         list(Gutenberg()(write(BOOK[: BOOK.index("*** END OF")] + second)))
@@ -101,7 +105,9 @@ def test_several_books(write):
 def test_missing_mark(write, mark):
     """Catches a book that is cut off, or no such book, and is read as if it were whole."""
     text = BOOK.replace(f"*** {mark} OF", "")
-    with pytest.raises(ValueError, match=rf"book\.txt has no line '\*\*\* {mark} OF THE PROJECT"):
+    with pytest.raises(
+        ValueError, match=rf"book\.txt: there is no line '\*\*\* {mark} OF THE PROJECT"
+    ):
         list(Gutenberg()(write(text)))
 
 
