@@ -40,15 +40,15 @@ def check_mixes(model: Model, source: Model, n_layers: int) -> None:
     n_layers (int): How many of its layers that encoder gives, side by side.
     RAISES: ValueError if a mix of what `source` gives is of another number of them."""
     for node in model.walk():
+        # As BertLayerMix makes it: what reads the encoder, and behind it the mix, Doc by Doc.
         *before, last = node.layers or [node]
-        mixes = [inner for inner in last.walk() if inner.name == "layer-mix"]
+        mixes = [inner for inner in last.layers[:1] if inner.name == "layer-mix"]
         reads_it = any(inner is source for layer in before for inner in layer.walk())
-        for mix in mixes if reads_it else []:
-            if mix.attrs["n_layers"] != n_layers:
-                raise ValueError(
-                    f"BertLayerMix has layers = {mix.attrs['n_layers']}, but its encoder gives {n_layers} "
-                    f"layers side by side (`layers` of its model). Set layers = {n_layers}."
-                )
+        if mixes and reads_it and mixes[0].attrs["n_layers"] != n_layers:
+            raise ValueError(
+                f"BertLayerMix has layers = {mixes[0].attrs['n_layers']}, but its encoder gives {n_layers} "
+                f"layers side by side (`layers` of its model). Set layers = {n_layers}."
+            )
 
 
 def init(

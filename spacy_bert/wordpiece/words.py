@@ -46,11 +46,14 @@ class WordCounter:
             if blank in text:
                 text = text.replace(blank, " ")
         self._chunks.update(text.split(" "))
-        # At most: what comes again is not held again.
         self._n_chars += len(text)
         if self._n_chars > MAX_CHUNK_CHARS:
+            # So many at most, as what comes again is not held again. With room for half of the budget,
+            # the next time to count is far away.
             self._n_chars = sum(map(len, self._chunks))
-        if len(self._chunks) > MAX_CHUNKS or self._n_chars > MAX_CHUNK_CHARS:
+            if self._n_chars > MAX_CHUNK_CHARS // 2:
+                self._flush()
+        if len(self._chunks) > MAX_CHUNKS:
             self._flush()
 
     def counts(self) -> Dict[str, int]:

@@ -107,6 +107,12 @@ def test_layers_of_two_encoders(tiny_checkpoint: Path, make_examples: Callable[.
     nlp.add_pipe("bert_ner", config={"model": head})
     nlp.initialize(lambda: make_examples(nlp, cats=False))
     assert nlp.get_pipe("other").listening_components == ["bert_ner"]
+    of_one = {"@architectures": "spacy-bert.BertLayerMix.v1", "layers": 1, "tok2vec": listeners[1]}
+    for one, other in ((mix, of_one), (of_one, mix)):
+        tok2vec = {**both, "one": one, "other": other}
+        nlp.remove_pipe("bert_ner")
+        nlp.add_pipe("bert_ner", config={"model": {**head, "tok2vec": tok2vec}})
+        nlp.initialize(lambda: make_examples(nlp, cats=False))
     stock = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96, "upstream": "bert"}
     mix.update(layers=2, tok2vec=stock)
     with pytest.raises(ValueError, match="layers = 2, but its encoder gives 3 layers"):
