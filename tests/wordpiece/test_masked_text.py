@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spacy_bert.wordpiece import WordPieceTokenizer, encode_masked
@@ -61,9 +61,11 @@ def test_any_text(tokenizer, hf, parts):
         )
         return
     ours = encode_masked(tokenizer, [text])[0]
-    assert ours.ids.tolist() == hf(text, add_special_tokens=False)["input_ids"]
     masks = ours.offsets[ours.ids == tokenizer.mask_id].tolist()
     assert [text[start:end] for start, end in masks] == [MASK] * text.count(MASK)
+    # Of all special pieces, a text may have masks; HuggingFace finds the others, too.
+    assume(not any(special in text for special in ("[PAD]", "[UNK]", "[CLS]", "[SEP]")))
+    assert ours.ids.tolist() == hf(text, add_special_tokens=False)["input_ids"]
 
 
 def test_without_masks_nothing_changes(tokenizer):
