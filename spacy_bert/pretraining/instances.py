@@ -196,17 +196,12 @@ def cut_long(text: Text, offsets: np.ndarray, longest: int) -> np.ndarray:
     RETURNS (np.ndarray): The same with the places of the cuts.
     """
     lengths = np.diff(offsets)
-    size = part_size(longest)
-    n_parts = np.where(lengths > longest, -(-lengths // size), 1)
+    n_parts = _numbers_of_parts(lengths, longest)
     sentence = np.repeat(np.arange(len(lengths)), n_parts)
     part = np.arange(len(sentence)) - np.repeat(np.cumsum(n_parts) - n_parts, n_parts)
     cuts = offsets[sentence] + lengths[sentence] * part // n_parts[sentence]
     inner = np.flatnonzero(part)
-    ends = offsets[sentence + 1]
-    while len(inner):
-        inner = inner[cuts[inner] < ends[inner]]
-        inner = inner[text.continues[text.pieces[cuts[inner]]]]
-        cuts[inner] += 1
+    cuts[inner] = _to_words(text, cuts[inner], offsets[sentence[inner] + 1])
     # Parts of one very long word have become empty.
     return np.unique(np.append(cuts, offsets[-1]))
 
@@ -217,6 +212,23 @@ def part_size(longest: int) -> int:
     return max(1, longest // PARTS_OF_TARGET)
 
 
+def _numbers_of_parts(lengths: np.ndarray, longest: int) -> np.ndarray:
+    """How many parts sentences of these lengths are cut into, shape (n,); 1 says that it stays whole."""
+    return np.where(lengths > longest, -(-lengths // part_size(longest)), 1)
+
+
+def _to_words(text: Text, places: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """For each place in a sentence, the first beginning of a word from there on, or the sentence's
+    end, shape (n,)."""
+    places = places.copy()
+    within = np.arange(len(places))
+    while len(within):
+        within = within[places[within] < ends[within]]
+        within = within[text.continues[text.pieces[places[within]]]]
+        places[within] += 1
+    return places
+
+
 def _random_b(
     text: Text,
     owners: np.ndarray,
@@ -224,31 +236,84 @@ def _random_b(
     longest: int,
     draws: np.random.Generator,
 ) -> np.ndarray:
-    """Second segments out of other documents: from a random sentence, until there are enough.
+    """Second segments out of other documents: from a random sentence, until there are enough. Of long
+    sentences they are whole parts, the same that a B which is next is made of: otherwise lengths, and
+    how a segment begins, would tell the two apart.
 
     owners (np.ndarray): The documents that they must not be from, shape (n,).
-    wanted (np.ndarray): Pieces that are enough, shape (n,); there is one sentence at least.
+    wanted (np.ndarray): Pieces that are enough, shape (n,); there is one sentence, or part, at least.
     RETURNS (np.ndarray): First piece and end of each, shape (n, 2), int64.
     """
-    n = len(owners)
-    others = draws.integers(0, len(text.documents) - 1, n)
+    others = draws.integers(0, len(text.documents) - 1, len(owners))
     others += others >= owners
     first, end = text.documents[others].T
-    sentence = first + (draws.random(n) * (end - first)).astype(np.int64)
-    begin = np.asarray(text.sentence_offsets[sentence])
-    length = text.sentence_offsets[sentence + 1] - begin
-    # Into a long sentence, from a random part of it.
-    size = part_size(longest)
-    n_parts = np.where(length > longest, -(-length // size), 1)
-    begin = begin + length * (draws.random(n) * n_parts).astype(np.int64) // n_parts
+    begin = _random_parts(text, first, end, longest, draws)
     enough = begin + np.maximum(wanted, 1)
-    last = np.searchsorted(text.sentence_offsets, enough, side="left")
-    last = np.minimum(last, end)
-    stop = text.sentence_offsets[last]
-    # Out of a long sentence, when there is enough.
-    in_long = stop - text.sentence_offsets[last - 1] > longest
-    stop = np.where(in_long, np.minimum(enough, stop), stop)
+    # The sentence with which there is enough, or the document's last.
+    last = np.minimum(np.searchsorted(text.sentence_offsets, enough, side="left"), end) - 1
+    start, stop = (np.asarray(text.sentence_offsets[last + after]) for after in (0, 1))
+    n_parts = _numbers_of_parts(stop - start, longest)
+    long = np.flatnonzero((n_parts > 1) & (enough < stop))
+    stop[long] = _first_cut(text, start[long], stop[long], n_parts[long], enough[long])
     return np.stack([begin, stop], axis=1)
+
+
+def _random_parts(
+    text: Text, first: np.ndarray, end: np.ndarray, longest: int, draws: np.random.Generator
+) -> np.ndarray:
+    """Where random sentences begin, or parts of long ones; each of a document's is as likely.
+
+    first (np.ndarray): First sentence of each document, shape (n,).
+    end (np.ndarray): The end of it, shape (n,).
+    RETURNS (np.ndarray): One place in each, shape (n,), int64.
+    """
+    offsets, size = text.sentence_offsets, part_size(longest)
+    n_sentences = end - first
+    begin = np.asarray(offsets[first])
+    n_pieces = offsets[end] - begin
+    # A sentence has to be drawn as often as it has parts. What is quick to draw is a sentence, or the
+    # one of a piece: as often as 1 + length / size, which is more. Some of those are refused.
+    by_number = n_sentences / (n_sentences + n_pieces / size)
+    sentence = np.empty_like(first)
+    wanting = np.arange(len(first))
+    while len(wanting):
+        chance, inside, luck = draws.random((3, len(wanting)))
+        drawn = first[wanting] + (inside * n_sentences[wanting]).astype(np.int64)
+        piece = begin[wanting] + (inside * n_pieces[wanting]).astype(np.int64)
+        of_piece = np.searchsorted(offsets, piece, side="right") - 1
+        drawn = np.where(chance < by_number[wanting], drawn, of_piece)
+        sentence[wanting] = drawn
+        length = offsets[drawn + 1] - offsets[drawn]
+        refused = luck * (1 + length / size) >= _numbers_of_parts(length, longest)
+        wanting = wanting[refused]
+    start, stop = (np.asarray(offsets[sentence + after]) for after in (0, 1))
+    n_parts = _numbers_of_parts(stop - start, longest)
+    part = (draws.random(len(start)) * n_parts).astype(np.int64)
+    cut = start + (stop - start) * part // n_parts
+    inner = np.flatnonzero(part)
+    cut[inner] = _to_words(text, cut[inner], stop[inner])
+    # Within the sentence's last word, there is no part.
+    return np.where(cut < stop, cut, start)
+
+
+def _first_cut(
+    text: Text, start: np.ndarray, stop: np.ndarray, n_parts: np.ndarray, places: np.ndarray
+) -> np.ndarray:
+    """The first of the cuts of long sentences that is at a place, or behind it, shape (n,).
+
+    start (np.ndarray): Where each sentence begins, shape (n,).
+    stop (np.ndarray): Where it ends, shape (n,).
+    n_parts (np.ndarray): Its parts, shape (n,).
+    places (np.ndarray): Places in it, shape (n,).
+    """
+    length = stop - start
+    # Before they were moved to words: the first cut there, and the one before, which a long word may
+    # have moved far enough.
+    part = -(-(places - start) * n_parts // length)
+    before, there = (
+        _to_words(text, start + length * number // n_parts, stop) for number in (part - 1, part)
+    )
+    return np.where((part > 1) & (before >= places), before, there)
 
 
 def _truncate(a: np.ndarray, b: np.ndarray, longest: int, draws: np.random.Generator) -> None:

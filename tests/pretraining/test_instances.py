@@ -291,7 +291,7 @@ def test_every_piece_of_a_long_sentence_is_read():
     text = numbered_text([[3000, 7, 150], [900, 40]])
     seen = np.zeros(len(text.pieces), dtype=int)
     randoms = []
-    for epoch in range(6):
+    for epoch in range(24):
         found = pairs(text, seed=epoch, max_length=64)
         randoms.append(found.not_next.mean())
         for ranges in (found.a, found.b[~found.not_next]):
@@ -302,15 +302,72 @@ def test_every_piece_of_a_long_sentence_is_read():
 
 
 def test_random_b_from_all_of_a_long_sentence():
-    """Catches B's that always are the beginning of a long paragraph, and such that fill a sequence
-    with one end of it only."""
+    """Catches B's that always are the beginning of a long paragraph."""
     text = numbered_text([[10] * 500, [5000]])
     found = pairs(text, max_length=64, short_share=0.0)
     b = found.b[found.not_next & (found.a[:, 0] < 5000)] - 5000
     assert np.histogram(b[:, 0], bins=5, range=(0, 5000))[0].min() > len(b) / 10
-    # Enough, and no more than that, truncation aside.
-    a = found.a[found.not_next & (found.a[:, 0] < 5000)]
-    assert (b[:, 1] - b[:, 0] + a[:, 1] - a[:, 0] <= 61).all()
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=6), st.integers(2, 40), st.data())
+def test_random_b_is_made_of_the_parts_that_next_ones_are_made_of(lengths, longest, data):
+    """Catches B's that begin within a word, or end at exactly as many pieces as are wanted: only
+    random ones would, so that lengths alone would give them away."""
+    offsets = np.cumsum([0, 5, *lengths])
+    n_pieces = int(offsets[-1])
+    inside = np.array(data.draw(st.lists(st.booleans(), min_size=n_pieces, max_size=n_pieces)))
+    inside[offsets[:-1]] = False
+    text = Text(np.arange(n_pieces), offsets, np.array([[0, 1], [1, len(offsets) - 1]]), inside)
+    wanted = np.array(data.draw(st.lists(st.integers(-3, longest), min_size=1, max_size=9)))
+    b = module._random_b(
+        text, np.zeros(len(wanted), dtype=int), wanted, longest, np.random.default_rng(0)
+    )
+    cuts = cut_long(text, offsets, longest)
+    assert np.isin(b, cuts).all()
+    enough = np.minimum(b[:, 0] + np.maximum(wanted, 1), n_pieces)
+    assert b[:, 1].tolist() == cuts[np.searchsorted(cuts, enough)].tolist()
+
+
+def test_random_b_begins_at_each_part_as_often():
+    """Catches documents of which a paragraph is as likely as a heading, though the pairs that are next
+    are mostly out of the paragraph."""
+    text = numbered_text([[8], [1, 3000, 9, 70, 9]])
+    longest = 32
+    cuts = cut_long(text, text.sentence_offsets, longest)
+    n = 40_000
+    b = module._random_b(
+        text, np.zeros(n, dtype=int), np.full(n, 20), longest, np.random.default_rng(0)
+    )
+    places, counts = np.unique(b[:, 0], return_counts=True)
+    assert places.tolist() == cuts[(cuts >= 8) & (cuts < cuts[-1])].tolist()
+    expected = n / len(places)
+    freedom = len(places) - 1
+    assert ((counts - expected) ** 2 / expected).sum() < freedom + 5 * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize("mean", [20, 160, 400])
+def test_lengths_do_not_tell_random_from_next(mean):
+    """Catches pairs whose order can be told without reading them: that is what the network would
+    learn, instead of how sentences go together."""
+    draws = np.random.default_rng(0)
+    sizes = [
+        np.maximum(1, draws.lognormal(np.log(mean), 0.5, 20_000 // mean).astype(int)).tolist()
+        for _ in range(40)
+    ]
+    text = numbered_text(sizes)
+    found = [pairs(text, seed=seed, max_length=128) for seed in range(8)]
+    not_next = np.concatenate([some.not_next for some in found])
+    a, b = (
+        np.concatenate([np.diff(getattr(some, part), axis=1)[:, 0] for some in found])
+        for part in ("a", "b")
+    )
+    # What most pairs of about these lengths are, learnt from one half, and tried on the other.
+    cell = a // 8 * 100 + b // 8
+    learn = draws.random(len(cell)) < 0.5
+    votes = np.zeros((cell.max() + 1, 2))
+    np.add.at(votes, (cell[learn], not_next[learn].astype(int)), 1)
+    right = (votes[cell[~learn], 1] > votes[cell[~learn], 0]) == not_next[~learn]
+    assert right.mean() < max(not_next.mean(), 1 - not_next.mean()) + 0.02
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=6), st.integers(2, 40), st.data())
