@@ -5,8 +5,9 @@
     window 1         3 4 5 6 7 8            read:            5 6 7
     window 2               6 7 8 9          read:                  8 9
 
-Each piece is read from the window in which its narrower side has the widest context (the rule the
-paper's code uses for SQuAD), which cuts every overlap in the middle. Of a pair, segment A stands
+Each piece is read from the window in which its narrower side has the widest context, which cuts every
+overlap in the middle. (The rule of the paper's code for SQuAD; there, long windows get a small bonus, so
+that the last, shorter one may be cut up to three pieces later.) Of a pair, segment A stands
 in every window before its part of segment B: `[CLS] A [SEP] part of B [SEP]`.
 """
 

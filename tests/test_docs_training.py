@@ -8,6 +8,8 @@ import spacy
 from thinc.api import Config
 from typer.testing import CliRunner
 
+import spacy_bert
+
 from .test_docs import QUICK
 from .test_readme import HUB_ID, ROOT, blocks, with_parents
 
@@ -24,7 +26,7 @@ def test_page_runs(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     Path("reviews.tsv").write_text("text\tlabel\nGood.\tyes\nBad.\tno\n")
     Path("names.conll").write_text(CONLL)
-    data, use, further = blocks("python", PAGE)
+    data, use, back, further = blocks("python", PAGE)
     names: dict = {}
     exec(compile(data, "training.md", "exec"), names)
     text = "".join(blocks("sh", PAGE)).replace(HUB_ID, str(tiny_checkpoint))
@@ -46,6 +48,8 @@ def test_page_runs(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Mo
     exec(compile(use, "training.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2 and all("PEOPLE" in line for line in printed)
+    exec(compile(back, "training.md", "exec"), names)
+    assert spacy_bert.load_checkpoint("training/encoder").parts == {"encoder", "pooler"}
     before = names["nlp"]("Grace went to Rome.").cats
     exec(compile(further, "training.md", "exec"), names)
     after = names["nlp"]("Grace went to Rome.").cats

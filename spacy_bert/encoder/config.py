@@ -23,6 +23,13 @@ HF_KEYS = {
 }
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu")
+# Other names that HuggingFace has for them.
+ALIASES = {
+    "gelu_python": "gelu",
+    "gelu_pytorch_tanh": "gelu_new",
+    "gelu_fast": "gelu_new",
+    "gelu_python_tanh": "gelu_new",
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,11 @@ class BertConfig:
             raise ValueError(
                 f"{source} lacks {', '.join(missing)}: it does not describe a BERT encoder."
             )
-        return cls(**{ours: data[theirs] for theirs, ours in HF_KEYS.items() if theirs in data})
+        values = {ours: data[theirs] for theirs, ours in HF_KEYS.items() if theirs in data}
+        activation = values.get("activation")
+        if isinstance(activation, str):
+            values["activation"] = ALIASES.get(activation, activation)
+        return cls(**values)
 
     def to_hf(self) -> Dict[str, Any]:
         """RETURNS (Dict[str, Any]): The config in the form of HuggingFace's `config.json`."""

@@ -53,6 +53,8 @@ TENSORS = {
 # otherwise is the head of another task.
 OWN = ("bert.", "cls.predictions.", "cls.seq_relationship.")
 BARE = ("embeddings.", "encoder.", "pooler.")
+# Every BERT has it, so that what stands before it is the name of a module that the encoder was part of.
+LANDMARK = "embeddings.word_embeddings.weight"
 # Ends of names as they were in TensorFlow.
 LEGACY = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 # Constants that some versions of transformers saved among the weights.
@@ -113,11 +115,13 @@ def their_names(tensors: Dict[str, Tensor], path: Path) -> Tuple[Dict[str, Tenso
     tensors (Dict[str, Tensor]): The weights by the names in a file.
     path (Path): The file.
     RETURNS (Tuple[Dict[str, Tensor], List[str]]): BERT's own weights, and the names of those of other heads.
-    RAISES: ValueError if one is there by two names.
+    RAISES: ValueError if one is there by two names, or none is an encoder's.
     """
     found: Dict[str, Tensor] = {}
     heads = []
-    for name, tensor in tensors.items():
+    prefix = _prefix_of(tensors)
+    for given, tensor in tensors.items():
+        name = given.removeprefix(prefix)
         full = f"bert.{name}" if name.startswith(BARE) else name
         for old, new in LEGACY.items():
             full = re.sub(f"{re.escape(old)}$", new, full)
@@ -131,8 +135,23 @@ def their_names(tensors: Dict[str, Tensor], path: Path) -> Tuple[Dict[str, Tenso
         if full.startswith(OWN):
             found[full] = tensor
         else:
-            heads.append(name)
+            heads.append(given)
+    if not any(name.startswith("bert.") for name in found):
+        raise ValueError(
+            f"{path} holds no encoder under BERT's names: found {some_of(sorted(tensors)) or 'nothing'}; "
+            f"expected bert.{LANDMARK} and so on, all with the same beginning, whatever it is. Rename the "
+            f"weights, or convert them with the library that they are of."
+        )
     return found, sorted(heads)
+
+
+def _prefix_of(tensors: Mapping[str, Tensor]) -> str:
+    """What stands before the names of BERT's weights where a model with an encoder in it was saved as a
+    whole; nothing if they are as usual, or there are several encoders."""
+    landmarks = [name for name in tensors if f".{name}".endswith(f".{LANDMARK}")]
+    if len(landmarks) != 1:
+        return ""
+    return landmarks[0].removesuffix(LANDMARK).removesuffix("bert.")
 
 
 def tie(found: Dict[str, Tensor], path: Path) -> None:

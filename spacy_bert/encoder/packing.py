@@ -67,9 +67,14 @@ def pack(
     sequences (Sequence[np.ndarray]): Piece ids of each sequence, [CLS] and [SEP] included, shape (length,), integers.
     type_ids (Optional[Sequence[np.ndarray]]): Segment types of the same shapes; zeros if not given.
     RETURNS (PackedPieces): The batch, on the CPU.
-    RAISES: ValueError if a sequence is empty.
+    RAISES: ValueError if a sequence is empty, or its segment types are of another length.
     """
     lengths = [len(ids) for ids in sequences]
+    if type_ids is not None and (of_types := [len(types) for types in type_ids]) != lengths:
+        raise ValueError(
+            f"The sequences have {lengths} pieces, but their segment types are {of_types}. Each piece "
+            f"needs one."
+        )
     if not all(lengths):
         raise ValueError(f"Sequence {lengths.index(0)} of the batch has no pieces.")
     return pack_rows(

@@ -58,6 +58,23 @@ def randomize_weights(model: Model, tokenizer: WordPieceTokenizer) -> None:
     _set_tokenizer(model, tokenizer)
 
 
+def to_checkpoint(model: Model, source: str) -> Checkpoint:
+    """The counterpart of `load_weights`.
+
+    model (Model): A model with a BERT in it that has weights.
+    source (str): Where they come from, for people.
+    RETURNS (Checkpoint): Its weights, copied, and its vocabulary.
+    """
+    encoder = find_part(model, "doc-encoder")
+    state = shim_of(encoder)._model.state_dict()
+    return Checkpoint(
+        BertConfig(**encoder.attrs["sizes"]),
+        find_part(model, "doc-windows").attrs["tokenizer"].get(),
+        {name: weight.detach().to("cpu", copy=True) for name, weight in state.items()},
+        source,
+    )
+
+
 @contextmanager
 def _empty_network(encoder: Model) -> Iterator[nn.Module]:
     """The layer's network with memory for its weights on the device in use, to be filled."""

@@ -44,7 +44,8 @@ def best_answers(
     logits: np.ndarray, pieces: DocPieces, text: str, *, n_best: int, max_pieces: int
 ) -> Candidates:
     """Find the best spans of pieces. An answer counts in the window in which its first piece has
-    the widest context (the paper's code), and has to end in the same window.
+    the widest context, and has to end in the same window. Of equal words only the best place counts. (All
+    as in the paper's code.)
 
     logits (np.ndarray): Start and end of each row, shape (R, 2).
     pieces (DocPieces): The pieces of the Doc.
@@ -63,11 +64,13 @@ def best_answers(
         return Candidates(np.zeros((0, 2), dtype=np.int64), np.zeros(0), None)
     # Of equal ones the first in the text, whatever the windows.
     found = sorted(np.concatenate(spans).tolist(), key=lambda span: (-span[0], span[1], span[2]))
-    places, scores = [], []
+    places, scores, said = [], [], set()
     for score, start, end in found:
         place = _whole_characters(text, pieces.offsets[int(start), 0], pieces.offsets[int(end), 1])
-        # A character may be several pieces.
-        if place[0] < place[1] and place not in places:
+        words = text[place[0] : place[1]]
+        # A character may be several pieces, and words may be said twice.
+        if words and words not in said:
+            said.add(words)
             places.append(place)
             scores.append(score)
         if len(places) == n_best:
@@ -85,8 +88,8 @@ def _best_of_window(logits: np.ndarray, window: Window, n_best: int, max_pieces:
     ends_from = np.lib.stride_tricks.sliding_window_view(ends, max_pieces)
     read = starts - window.start
     scores = logits[read, :1].astype("f8") + ends_from[read]  # (start, length - 1)
-    # Twice as many, as some may turn out to be the same characters.
-    best = np.argsort(-scores, axis=None, kind="stable")[: 2 * n_best]
+    # Many times as many, as most may turn out to be the same words.
+    best = np.argsort(-scores, axis=None, kind="stable")[: 20 * n_best]
     best = best[np.isfinite(scores.flat[best])]
     rows, lengths = np.divmod(best, max_pieces)
     return np.stack([scores.flat[best], starts[rows], starts[rows] + lengths], axis=1)

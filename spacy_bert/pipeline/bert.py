@@ -29,7 +29,7 @@ from ..layers.piece_rows import row_values
 from ..layers.shared_batch import SharedBatch
 from ..layers.shim import read_weights, weights_apart
 from ..layers.tokenizer_attr import NOT_LOADED
-from ..layers.weights import load_weights, randomize_weights
+from ..layers.weights import load_weights, randomize_weights, to_checkpoint
 from ..models.encoder import replace_listener_config
 from ..wordpiece import WordPieceTokenizer
 from .bare_tokens import bare_tokens, warn_of
@@ -148,6 +148,17 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         RAISES: ValueError if its sizes differ from those in the config.
         """
         load_weights(self.model, checkpoint)
+
+    def to_checkpoint(self) -> Checkpoint:
+        """The encoder as it is now, such as after fine-tuning, to be written in HuggingFace's format:
+        `spacy_bert.save_checkpoint(folder, nlp.get_pipe("bert").to_checkpoint())`.
+
+        RETURNS (Checkpoint): A copy of encoder and pooler, with the vocabulary. Masked-LM and
+            next-sentence heads are not kept by a pipeline.
+        RAISES: ValueError if no checkpoint was loaded."""
+        self._check_loaded()
+        self._settle()
+        return to_checkpoint(self.model, f"component '{self.name}'")
 
     def initialize(
         self,

@@ -44,7 +44,8 @@ def read_folder(path: Union[str, Path]) -> Tuple[List[str], Settings]:
         _check_kind(folder / LIBRARY, library)
     _check_class(folder / CONFIG, config)
     pieces = _read_vocab(folder, library)
-    _append_added(folder, pieces, _added_pieces(folder, library, config))
+    added = _added_pieces(folder, library, config)
+    _append_added(folder, pieces, added)
     values: Dict[str, Any] = {}
     for name, (section, key) in LIBRARY_KEYS.items():
         if key in library.get(section, {}):
@@ -58,9 +59,11 @@ def read_folder(path: Union[str, Path]) -> Tuple[List[str], Settings]:
         if isinstance(values.get(name), dict):  # HuggingFace's AddedToken
             values[name] = values[name].get("content")
     try:
-        return pieces, Settings(**values)
+        settings = Settings(**values)
     except ValueError as error:
         raise ValueError(f"Cannot read the tokenizer in {folder}. {error}") from None
+    _warn_of_added(folder, [p for p in added.values() if p not in settings.specials.values()])
+    return pieces, settings
 
 
 def write_folder(
@@ -221,18 +224,18 @@ def _no_vocabulary(folder: Path) -> str:
 
 def _added_pieces(
     folder: Path, library: Mapping[str, Any], config: Mapping[str, Any]
-) -> Dict[int, Tuple[str, bool]]:
-    """RETURNS (Dict[int, Tuple[str, bool]]): Id -> piece and whether it is special, for what was
-    added to the vocabulary later. HuggingFace has kept it in three places over the years.
+) -> Dict[int, str]:
+    """RETURNS (Dict[int, str]): Id -> piece, for what was added to the vocabulary later. HuggingFace has
+    kept it in three places over the years.
     """
     added = {}
     try:
         for piece, index in _read_object(folder / ADDED).items():
-            added[int(index)] = (piece, False)
+            added[int(index)] = piece
         for index, token in (config.get("added_tokens_decoder") or {}).items():
-            added[int(index)] = (token["content"], bool(token.get("special")))
+            added[int(index)] = token["content"]
         for token in library.get("added_tokens") or []:
-            added[int(token["id"])] = (token["content"], bool(token.get("special")))
+            added[int(token["id"])] = token["content"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"Cannot read the added pieces of the tokenizer in {folder}: {error!r} in {ADDED}, in "
@@ -242,8 +245,8 @@ def _added_pieces(
     return added
 
 
-def _append_added(folder: Path, pieces: List[str], added: Mapping[int, Tuple[str, bool]]) -> None:
-    for index, (piece, _) in sorted(added.items()):
+def _append_added(folder: Path, pieces: List[str], added: Mapping[int, str]) -> None:
+    for index, piece in sorted(added.items()):
         if index == len(pieces):
             pieces.append(piece)
         elif index > len(pieces) or pieces[index] != piece:
@@ -253,11 +256,14 @@ def _append_added(folder: Path, pieces: List[str], added: Mapping[int, Tuple[str
                 f"vocabulary of {len(pieces)} pieces has {found}. Expected the next free id, or "
                 "the same piece; fetch the files again, from one checkpoint."
             )
-    words = [piece for piece, special in added.values() if not special]
-    if words:
+
+
+def _warn_of_added(folder: Path, added: Sequence[str]) -> None:
+    if added:
+        more = f" and {len(added) - 10} more" if len(added) > 10 else ""
         warnings.warn(
-            f"The tokenizer in {folder} has added pieces that are not special: {words[:10]}. They "
-            "are read as ordinary pieces of the vocabulary. HuggingFace finds them anywhere in the "
-            "raw text, so ids can differ where they occur.",
+            f"The tokenizer in {folder} has added pieces: {list(added[:10])}{more}. HuggingFace finds "
+            "them anywhere in the raw text. Here they are pieces of words like all others: one with blanks "
+            "or punctuation in it, such as [E1], is never found in a text, so that ids differ where it occurs.",
             stacklevel=4,
         )

@@ -303,6 +303,36 @@ def test_without_prefix(change, checkpoint):
     assert_same(load_checkpoint(directory), without(checkpoint, "mlm", "nsp"))
 
 
+@pytest.mark.parametrize(
+    "prefix, kept",
+    [("model.", "bert."), ("module.", "bert."), ("0.auto_model.", ""), ("tf_bert.", "")],
+)
+def test_part_of_another_model(prefix, kept, change, checkpoint):
+    """Catches weights that pass for a foreign head's because the encoder was saved with what was
+    around it."""
+
+    def spell(name):
+        return prefix + (name if kept else name.removeprefix("bert."))
+
+    directory = change(
+        lambda tensors: {spell(n): t for n, t in tensors.items() if kept or n[:4] != "cls."}
+    )
+    expected = checkpoint if kept else without(checkpoint, "mlm", "nsp")
+    assert_same(load_checkpoint(directory), expected)
+
+
+@pytest.mark.parametrize("prefixes", [["question.", "passage."], ["bert/"]])
+def test_names_that_are_not_understood(prefixes, change):
+    """Catches advice to fetch the files again, where they are whole and have other names."""
+    directory = change(
+        lambda tensors: {
+            p + n.removeprefix("bert."): t.clone() for p in prefixes for n, t in tensors.items()
+        }
+    )
+    with pytest.raises(ValueError, match=rf"no encoder.*found {min(prefixes)}.*expected bert\.emb"):
+        load_checkpoint(directory)
+
+
 def test_gamma_and_beta(change, checkpoint):
     """Catches the LayerNorms of checkpoints that were converted from TensorFlow."""
 
@@ -437,8 +467,8 @@ def test_quantised_weights_are_refused(change):
 
 def test_long_lists_are_cut(change):
     """Catches a message of two hundred names, and a message without any."""
-    directory = change(lambda tensors: {"foo.weight": torch.ones(1)})
-    with pytest.raises(ValueError, match=r"53 missing: bert.emb.* and 45 more") as error:
+    directory = change(lambda tensors: {UP: tensors[UP]})
+    with pytest.raises(ValueError, match=r"52 missing: bert.emb.* and 44 more") as error:
         load_checkpoint(directory)
     assert len(str(error.value)) < 2000
 

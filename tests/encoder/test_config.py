@@ -2,9 +2,10 @@ import json
 from dataclasses import fields
 
 import pytest
+import torch
 
 from spacy_bert.encoder import SIZES, BertConfig, read_config
-from spacy_bert.encoder.config import HF_KEYS
+from spacy_bert.encoder.config import ALIASES, HF_KEYS
 
 transformers = pytest.importorskip("transformers")
 
@@ -49,6 +50,17 @@ def test_we_read_what_huggingface_writes(tmp_path):
     """Catches a key of a config.json that is not read, or read into another field."""
     transformers.BertConfig(**OTHER.to_hf()).save_pretrained(tmp_path)
     assert read_config(tmp_path / "config.json") == OTHER
+
+
+@pytest.mark.parametrize("name, ours", ALIASES.items())
+def test_other_names_of_activations(name, ours):
+    """Catches a BERT that is refused for how it spells its activation, or computes another one."""
+    activations = pytest.importorskip("transformers.activations").ACT2FN
+    config = BertConfig.from_hf({**OTHER.to_hf(), "hidden_act": name})
+    assert config == OTHER.replace(activation=ours)
+    if name in activations:  # this version may not know it
+        rows = torch.linspace(-4, 4, 99)
+        assert torch.allclose(activations[name](rows), activations[ours](rows), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -46,6 +46,14 @@ def test_type_ids_go_along():
     assert pieces.type_ids.tolist() == [0, 1, 1, 1, 0]
 
 
+def test_type_ids_of_other_lengths():
+    """Catches segment types that move over to the next sequence."""
+    ids = [np.array([5, 6, 7]), np.array([8, 9])]
+    for lengths in ([2, 3], [3], [3, 3]):
+        with pytest.raises(ValueError, match=r"\[3, 2\] pieces.*types are \["):
+            pack(ids, [np.zeros(length, dtype=int) for length in lengths])
+
+
 def test_empty_sequence_is_named():
     """Catches an empty sequence that slips through: it has no [CLS] row, and its neighbour's would
     be taken for it."""

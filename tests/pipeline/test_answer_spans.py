@@ -94,6 +94,16 @@ def test_characters_of_several_pieces():
     assert sorted(texts(found, text)) == sorted(["a", "ae\u0301", "e\u0301", "e\u0301g", "g"])
 
 
+def test_words_that_are_said_twice():
+    """Catches a list of answers that is one answer over and over, which would share its probability."""
+    text = "??abcabcab"
+    pieces = pair(text=text, max_length=13)
+    logits = logits_of(pieces, one=(0, 2, 4.0, 4.0), two=(0, 5, 5.0, 5.0), other=(0, 6, 1.0, 1.0))
+    found = best_answers(logits, pieces, text, n_best=3, max_pieces=1)
+    assert texts(found, text) == ["a", "b", "c"]
+    assert found.characters[0].tolist() == [5, 6] and found.scores.tolist() == [10.0, 2.0, 0.0]
+
+
 def test_question_of_its_own_windows():
     """Catches an answer out of the question, or a [CLS] that has not seen the context."""
     offsets = np.array([(i, i + 1) for i in range(30)], dtype=np.int32)

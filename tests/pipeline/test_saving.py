@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import spacy
+import torch
 from spacy.util import load_model_from_config
 from thinc.api import warmup_linear
 
@@ -49,6 +50,35 @@ def test_bytes_over_other_weights(joint_nlp, tiny_nlp, tiny_checkpoint):
     assert not equal(weights(other), weights(joint_nlp))
     other.get_pipe("bert").from_bytes(data)
     assert equal(weights(other), weights(joint_nlp))
+
+
+def test_back_to_a_checkpoint(joint_nlp, tiny_checkpoint, tmp_path):
+    """Catches a fine-tuned encoder that cannot leave spaCy, or leaves it as it came."""
+    bert = joint_nlp.get_pipe("bert")
+    spacy_bert.save_checkpoint(tmp_path / "out", bert.to_checkpoint())
+    again = spacy_bert.load_checkpoint(tmp_path / "out")
+    assert again.parts == {"encoder", "pooler"} and again.config == bert.to_checkpoint().config
+    network = find_part(bert.model, "doc-encoder").shims[0]._model.state_dict()
+    assert again.weights.keys() == network.keys()
+    assert all(torch.equal(again.weights[name], network[name]) for name in network)
+    before = spacy_bert.load_checkpoint(tiny_checkpoint).weights
+    assert not all(torch.equal(again.weights[name], before[name]) for name in network)
+    other = spacy_bert.from_checkpoint(
+        tmp_path / "out", config={"model": {"window": 32, "stride": 24}}
+    )
+    for doc, expected in zip(other.pipe(TEXTS), joint_nlp.pipe(TEXTS)):
+        assert np.allclose(doc.tensor, expected.tensor, atol=1e-5)
+
+
+def test_a_checkpoint_does_not_learn_on(joint_nlp):
+    """Catches weights that change under a checkpoint which was taken in the middle of training."""
+    bert = joint_nlp.get_pipe("bert")
+    taken = bert.to_checkpoint()
+    name = "encoder.embeddings.pieces.weight"
+    kept = taken.weights[name].clone()
+    perturb(joint_nlp)
+    assert torch.equal(taken.weights[name], kept)
+    assert not torch.equal(bert.to_checkpoint().weights[name], kept)
 
 
 def test_settings_follow_the_config(tiny_nlp, tiny_checkpoint, tmp_path):

@@ -243,15 +243,25 @@ def test_old_tokenizer_json_without_a_model_type(tmp_path):
     assert WordPieceTokenizer.from_disk(folder) == WordPieceTokenizer(VOCAB)
 
 
-def test_added_special_pieces_extend_the_vocabulary(tmp_path, recwarn):
-    """Catches a vocabulary that is smaller than the checkpoint's embeddings."""
+def test_added_special_pieces_extend_the_vocabulary(tmp_path):
+    """Catches a vocabulary that is smaller than the checkpoint's embeddings, or pieces that HuggingFace
+    finds in texts, and that are not found here, in silence."""
     n_pieces = len(VOCAB)
     added = [
         {"id": 0, "content": "[PAD]", "special": True},
         {"id": n_pieces, "content": "[E1]", "special": True},
     ]
     folder = write(tmp_path, tokenizer_json=library_json(added_tokens=added))
-    assert WordPieceTokenizer.from_disk(folder).pieces == (*VOCAB, "[E1]")
+    with pytest.warns(UserWarning, match=r"added pieces: \['\[E1\]'\]\..*never found"):
+        tokenizer = WordPieceTokenizer.from_disk(folder)
+    assert tokenizer.pieces == (*VOCAB, "[E1]")
+
+
+def test_pieces_with_a_role_are_not_warned_of(tmp_path, recwarn):
+    """Catches a warning at every checkpoint, all of which list their special pieces as added."""
+    added = [{"id": VOCAB.index(p), "content": p, "special": True} for p in ("[PAD]", "[MASK]")]
+    folder = write(tmp_path, tokenizer_json=library_json(added_tokens=added))
+    assert WordPieceTokenizer.from_disk(folder).pieces == tuple(VOCAB)
     assert not recwarn.list
 
 
