@@ -42,7 +42,7 @@ class Dropping:
 
 def draw_seed() -> int:
     """RETURNS (int): A number of torch's generator, whose state is all that a resume has to know."""
-    return int(torch.randint(2**63 - 1, ()))
+    return int(torch.randint(2**63 - 1, (), device="cpu"))
 
 
 class _Dropout(torch.autograd.Function):

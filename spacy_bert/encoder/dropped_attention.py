@@ -88,12 +88,13 @@ def plan_blocks(groups: Tuple[LengthGroup, ...], heads: int) -> List[Block]:
 
 def _block(groups: Sequence[LengthGroup]) -> Block:
     longest = max(group.length for group in groups)
-    lengths = torch.tensor([group.length for group in groups for _ in range(group.n_seqs)])
+    of_each = [group.length for group in groups for _ in range(group.n_seqs)]
+    lengths = torch.tensor(of_each, device="cpu")
     first, n_rows = groups[0].start, int(lengths.sum())
     rows = slice(first, first + n_rows)
     if n_rows == len(lengths) * longest:
         return Block(rows, len(lengths), longest, None, None, None)
-    places = torch.arange(longest)
+    places = torch.arange(longest, device="cpu")
     is_filled = places >= lengths[:, None]  # (N, L)
     starts = (lengths.cumsum(0) - lengths)[:, None]
     row_of = torch.where(is_filled, starts, starts + places).flatten()
@@ -177,7 +178,9 @@ def _by_head(rows: Tensor, block: Block, heads: int, *, n_arrays: int) -> Tensor
     compiles = len(rows) >= WORTH_COMPILING and block.row_of is None
     dtype = torch.float32 if rows.dtype == torch.bfloat16 and not compiles else rows.dtype
     rows = rows.view(n_seqs, length, n_arrays, heads, -1).permute(2, 0, 3, 1, 4)
-    by_head = torch.empty(rows.shape, dtype=dtype).copy_(rows)  # (K, N, H, L, D)
+    by_head = torch.empty(rows.shape, dtype=dtype, device=rows.device).copy_(
+        rows
+    )  # (K, N, H, L, D)
     return by_head.view(n_arrays, n_seqs * heads, length, -1)
 
 
@@ -205,7 +208,7 @@ def _probabilities(query: Tensor, key: Tensor, part: slice, block: Block, causal
         by_head = block.is_filled.repeat_interleave(len(query) // block.n_seqs, 0)  # (B, 1, L)
         scores.masked_fill_(by_head[part], float("-inf"))
     if causal:
-        later = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
+        later = scores.new_ones(scores.shape[1:], dtype=torch.bool).triu(1)
         scores.masked_fill_(later, float("-inf"))
     return torch.softmax(scores, dim=-1)
 

@@ -41,6 +41,7 @@ from .products import (
     INT8,
     INT8_IN_16_BITS,
     Affine,
+    Biased,
     Int8Product,
     PackedForFew,
     PackedProduct,
@@ -350,16 +351,17 @@ def _works(way: Way) -> bool:
 
 
 def _probe(way: Way) -> bool:
+    # Not from torch's generator, which may be in the middle of a training run.
     numbers = np.random.default_rng(0)
-    # Its weights are not drawn from torch's generator, which may be in the middle of a training run.
-    layer = nn.utils.skip_init(nn.Linear, 32, 48)
-    rows = torch.from_numpy(numbers.standard_normal((FEW_INT8_ROWS + 1, 32), dtype=np.float32))
+    rows, weight, bias = (
+        torch.from_numpy(numbers.uniform(-limit, limit, shape).astype("f4"))
+        for limit, shape in ((3.0, (FEW_INT8_ROWS + 1, 32)), (0.2, (48, 32)), (0.2, 48))
+    )
+    layer = Biased(weight, bias)
     with torch.inference_mode(), warnings.catch_warnings():
         # Tensors of 8 bits are to go; where they are gone, oneDNN multiplies few rows, too. It is said
         # once in a process, so it need not be kept from saying it anywhere else.
         warnings.filterwarnings("ignore", "torch.quantize_per_tensor")
-        layer.weight.copy_(torch.from_numpy(numbers.uniform(-0.2, 0.2, (48, 32))))
-        layer.bias.copy_(torch.from_numpy(numbers.uniform(-0.2, 0.2, 48)))
         for activation in (None, "gelu"):
             expected = PlainProduct(layer, activation, torch.float32)(rows)
             for some in (rows[:FEW_ROWS], rows):

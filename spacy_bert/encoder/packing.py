@@ -125,7 +125,7 @@ def fill(pieces: PackedPieces, multiple: int) -> PackedPieces:
     if not n_more or is_small or pieces.ids.device.type != "cpu":
         return pieces
     zeros = pieces.ids.new_zeros(n_more)
-    starts = torch.arange(1, n_more + 1, dtype=torch.int32)
+    starts = torch.arange(1, n_more + 1, dtype=torch.int32, device=pieces.ids.device)
     return PackedPieces(
         ids=torch.cat([pieces.ids, zeros]),
         type_ids=torch.cat([pieces.type_ids, zeros]),

@@ -135,7 +135,7 @@ class Int8Product:
         self.scales = weight.abs().amax(1).clamp_min(1e-30) / largest  # (O,)
         rounded = (weight / self.scales[:, None]).round_().to(torch.int8)
         self.packed = torch.ops.onednn.qlinear_prepack(rounded, [USUAL_ROWS, weight.shape[1]])
-        self.zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self.zeros = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
         self.bias = layer.bias.detach().float().clone()
         self.floor = floor
         if floor is not None:
@@ -182,7 +182,7 @@ def _pack_for_fbgemm(rounded: Tensor, scales: Tensor) -> Any:
     """rounded (Tensor): Weights, shape (O, I), int8. scales (Tensor): Their scales, shape (O,).
     RETURNS (Any): What FBGEMM reads.
     RAISES: RuntimeError where this torch, or the processor, has no FBGEMM."""
-    zeros = torch.zeros(len(rounded), dtype=torch.int64)
+    zeros = torch.zeros(len(rounded), dtype=torch.int64, device=rounded.device)
     weight = torch._make_per_channel_quantized_tensor(rounded, scales.double(), zeros, 0)
     before = torch.backends.quantized.engine
     try:

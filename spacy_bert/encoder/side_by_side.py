@@ -4,7 +4,7 @@ import os
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, Callable, Deque, Dict, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -67,10 +67,14 @@ _teams: Dict[int, Team] = {}
 _lock = threading.Lock()
 
 
-def _team(size: int) -> Team:
+def _team(size: int) -> Optional[Team]:
+    """The threads; None where none can be started."""
     with _lock:
         if size not in _teams:
-            _teams[size] = Team(size)
+            try:
+                _teams[size] = Team(size)
+            except RuntimeError:
+                return None
         return _teams[size]
 
 
@@ -101,17 +105,18 @@ def encode_all(
     order = range(len(batches) - 1, -1, -1)
     threads = torch.get_num_threads()
     on_cpu = all(batch.ids.device.type == "cpu" for batch in batches)
-    if threads < 2 or len(batches) < threads or not on_cpu:
+    alone = threads < 2 or len(batches) < threads or not on_cpu
+    team = None if alone else _team(threads)
+    if team is None:
         for i in order:
             write(i, encode(batches[i]))
         return
-    team = _team(threads)
     to_do = iter(order)
     encoded: Deque[Tuple[int, Future]] = deque()
 
     def submit() -> None:
         if (i := next(to_do, None)) is not None:
-            encoded.append((i, team.encoders.submit(_infer, encode, batches[i])))
+            encoded.append((i, hand_over(team.encoders, _infer, encode, batches[i])))
 
     try:
         for _ in range(threads + AHEAD):
@@ -122,12 +127,29 @@ def encode_all(
             # Before it is written down; what was written is not kept, however many batches there are.
             submit()
             # Not here: the helpers of this thread, once awake, spin on cores that the others need.
-            team.writer.submit(_infer, write, i, rows).result()
+            hand_over(team.writer, _infer, write, i, rows).result()
             del future, rows
     finally:
         for _, future in encoded:
             future.cancel()
         wait([future for _, future in encoded])
+
+
+def hand_over(pool: ThreadPoolExecutor, function: Callable[..., Any], *args: Any) -> Future:
+    """Have another thread do something; or do it here, if there will be no other one: Python sends its
+    pools home when the main thread ends, whichever threads go on.
+
+    pool (ThreadPoolExecutor): The threads.
+    function (Callable[..., Any]): What to do.
+    *args (Any): What with.
+    RETURNS (Future): What comes of it.
+    """
+    try:
+        return pool.submit(function, *args)
+    except RuntimeError:
+        done: Future = Future()
+        done.set_result(function(*args))
+        return done
 
 
 def _infer(function: Callable[..., Any], *args: Any) -> Any:

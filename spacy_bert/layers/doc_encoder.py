@@ -102,16 +102,19 @@ class DocEncoder(nn.Module):
         RAISES: ValueError if the pooler is to read other layers than the last one."""
         device = self.pooler.dense.weight.device
         n_docs, width = len(batch.docs), self.width
-        results = {"tokens": torch.zeros(sum(batch.token_lengths), width, device=device)}
+        sizes = {"tokens": sum(batch.token_lengths)}
         if "cls" in poolings or "pooler" in poolings:
-            results["cls"] = torch.zeros(n_docs, width, device=device)
-        if "mean" in poolings:
-            results["mean"] = torch.zeros(n_docs, width, device=device)
-        if "max" in poolings:
-            results["max"] = torch.full((n_docs, width), -torch.inf, device=device)
+            sizes["cls"] = n_docs
+        sizes.update({pooling: n_docs for pooling in ("mean", "max") if pooling in poolings})
         if ROWS in poolings:
-            n_rows = sum(len(part.places) for part in batch.micro_batches)
-            results[ROWS] = torch.zeros(n_rows, width, device=device)
+            sizes[ROWS] = sum(len(part.places) for part in batch.micro_batches)
+        # The type and device that others have set as torch's defaults are not ours.
+        results = {
+            name: torch.zeros(n, width, dtype=torch.float32, device=device)
+            for name, n in sizes.items()
+        }
+        if "max" in results:
+            results["max"].fill_(-torch.inf)
         if "pooler" in poolings and not self.is_last:
             raise ValueError(
                 f"The pooler reads the last layer, but layers is {self.layers}. Use another pooling "
@@ -247,7 +250,7 @@ def doc_encoder(
     RETURNS (Model[WindowBatch, DocVectors]): The layer, without weights until they are loaded.
     """
     with without_memory():
-        network = DocEncoder(config, layers)
+        network = DocEncoder(config, layers).float()  # whatever torch's default is
     network.encoder.gradient_checkpointing = gradient_checkpointing
     return Model(
         "doc-encoder",

@@ -9,6 +9,8 @@ from typing import List
 
 import torch
 
+from ..encoder.side_by_side import set_default
+
 _threads: List[int] = []
 
 
@@ -19,12 +21,20 @@ def guard_forks() -> None:
     nothing where the system has no fork.
     """
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=_to_one_thread, after_in_parent=_restore_threads)
+        os.register_at_fork(
+            before=_to_one_thread,
+            after_in_parent=_restore_threads,
+            # What its own threads begin with, too.
+            after_in_child=lambda: torch.set_num_threads(1),
+        )
 
 
 def _to_one_thread() -> None:
-    _threads.append(torch.get_num_threads())
+    threads = torch.get_num_threads()
+    _threads.append(threads)
     torch.set_num_threads(1)
+    # Or a thread that uses torch for the first time just now would keep to one for good.
+    set_default(threads)
 
 
 def _restore_threads() -> None:

@@ -50,8 +50,8 @@ class MaskedLM(nn.Module):
         k = min(top_k, batch.n_pieces)
         results = {
             "ids": torch.zeros(n_masks, k, dtype=torch.int64, device=device),
-            "logits": torch.zeros(n_masks, k, device=device),
-            "probabilities": torch.zeros(n_masks, k, device=device),
+            "logits": torch.zeros(n_masks, k, dtype=torch.float32, device=device),
+            "probabilities": torch.zeros(n_masks, k, dtype=torch.float32, device=device),
         }
         encode = engine or self.encoder
         for part in batch.micro_batches:
@@ -95,7 +95,7 @@ def masked_lm(config: BertConfig, *, top_k: int) -> Model[MaskBatch, List[MaskPr
         loaded, and under the name by which an encoder is found. It predicts only.
     """
     with without_memory():
-        network = MaskedLM(config)
+        network = MaskedLM(config).float()  # whatever torch's default is
     return Model(
         "doc-encoder",
         forward,

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from typing import Iterator, Sequence
 
+import torch
 from thinc.api import Model
 from torch import nn
 
@@ -81,7 +82,10 @@ def _empty_network(encoder: Model) -> Iterator[nn.Module]:
     shim = shim_of(encoder)
     network: nn.Module = shim._model
     shim.forget_engine()
-    network.to_empty(device=shim.target_device())
+    device = shim.target_device()
+    # Not torch's `to_empty`, which makes one tensor like another: for those without memory it imports
+    # its compiler, which takes half a second and, interrupted, is never whole again.
+    network._apply(lambda weight: torch.empty(weight.shape, dtype=weight.dtype, device=device))
     try:
         yield network
     except BaseException:

@@ -15,6 +15,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from ..encoder import Checkpoint, load_checkpoint
+from ..encoder.side_by_side import hand_over
 from ..layers.annotations import annotate
 from ..layers.doc_encoder import (
     ROWS,
@@ -216,10 +217,11 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
             self._settle()
         vectors = self.model.predict(docs)
         bare = bare_tokens(docs, [pieces.alignment for pieces in vectors.pieces])
-        if bare and not self.n_bare_tokens:
+        is_first = bool(bare) and not self.n_bare_tokens
+        self.n_bare_tokens += len(bare)
+        if is_first:
             # One warning, not one a Doc or batch: in some corpora every text has such a token.
             warn_of(bare, sum(map(len, docs)))
-        self.n_bare_tokens += len(bare)
         return vectors
 
     def set_annotations(self, docs: Sequence[Doc], vectors: DocVectors) -> None:
@@ -410,7 +412,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         # Read meanwhile: neither this nor making the tokenizer keeps the other waiting for long.
         with ThreadPoolExecutor(1) as pool:
             is_apart = "model" not in exclude and weights.exists()
-            state = pool.submit(read_weights, weights) if is_apart else None
+            state = hand_over(pool, read_weights, weights) if is_apart else None
             super().from_disk(path, exclude=exclude)
         if state is not None:
             shim_of(self.model).take_weights(state.result())

@@ -255,10 +255,46 @@ def test_a_change_during_a_prediction(tiny_nlp: Language, monkeypatch: pytest.Mo
     assert bert.engine.startswith("bf16")
 
 
-def test_loading_leaves_the_compiler_out(tiny_nlp: Language, tmp_path: Path) -> None:
-    """Catches an import of torch's compiler, which takes most of the time of a load."""
+@pytest.mark.parametrize("how", ["spacy.load", "spacy_bert.from_checkpoint"])
+def test_loading_leaves_the_compiler_out(
+    how: str, tiny_nlp: Language, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Catches an import of torch's compiler, or of the algebra under it, which takes most of the time of a
+    load and first prediction; and which is never whole again if Ctrl-C arrives in it."""
     tiny_nlp.to_disk(tmp_path)
-    code = f"import spacy, sys; spacy.load({str(tmp_path)!r})('Anna met Bob.')"
-    code += "; print('torch._dynamo' in sys.modules)"
+    path = tmp_path if how == "spacy.load" else tiny_checkpoint
+    code = f"import spacy, spacy_bert, sys; {how}({str(path)!r})('Anna met Bob.')"
+    code += "; print({'torch._dynamo', 'sympy'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr
+    assert done.stdout == "set()\n", done.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_default_type_of_others(
+    dtype: torch.dtype, tiny_nlp: Language, tiny_checkpoint: Path
+) -> None:
+    """Catches weights, or sums, of a type that other code in the process has made torch's default."""
+    expected = tensors(tiny_nlp)
+    model = tiny_nlp.config["components"]["bert"]["model"]
+    torch.set_default_dtype(dtype)
+    try:
+        assert np.array_equal(expected, tensors(tiny_nlp))
+        made = spacy_bert.from_checkpoint(tiny_checkpoint, config={"model": model})
+        found = tensors(made)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(expected, found)
+    assert np.array_equal(expected, tensors(made))
+
+
+def test_default_device_of_others(tiny_nlp: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches arrays on a device that other code has made torch's default, and a trial of kernels in there
+    that fails, for good."""
+    expected = tensors(tiny_nlp)
+    bert: Any = tiny_nlp.get_pipe("bert")
+    kernels = bert.engine
+    shim_of(bert.model).forget_engine()
+    monkeypatch.setattr(engine_module, "_probed", {})
+    with torch.device("meta"):
+        found = tensors(tiny_nlp)
+    assert np.array_equal(expected, found) and bert.engine == kernels

@@ -122,3 +122,52 @@ def test_eight_threads(tiny_checkpoint, make_examples):
             np.testing.assert_allclose(doc.tensor, other.tensor, atol=1e-5)
             assert doc.cats == pytest.approx(other.cats, abs=1e-5)
             assert str(doc.ents) == str(other.ents)
+
+
+LATE = """
+import sys, threading, time
+import spacy, torch
+torch.set_num_threads(2)
+nlp = spacy.load(sys.argv[1])
+
+def work():
+    threading.main_thread().join()
+    docs = [nlp("Ada lives."), nlp("Ada lives. " * 200), spacy.load(sys.argv[1])("Ada lives.")]
+    print(*(len(doc) for doc in docs), flush=True)
+
+threading.Thread(target=work).start()
+"""
+
+
+def test_after_the_main_thread(tiny_checkpoint, tmp_path):
+    """Catches long texts that fail in a consumer's thread, which goes on when the main thread has ended:
+    Python has sent its pools of threads home by then."""
+    spacy_bert.from_checkpoint(tiny_checkpoint).to_disk(tmp_path / "saved")
+    code = [sys.executable, "-c", LATE, str(tmp_path / "saved")]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("3 600 3\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_threads_of_others_at_a_fork():
+    """Catches a thread that uses torch for the first time while another one forks, and has one thread of
+    torch for good; and a child whose own threads compute with threads that it does not have."""
+    code = (
+        "import os, threading, torch, spacy_bert.layers.shim\n"
+        "from spacy_bert.layers import fork_guard\n"
+        "torch.set_num_threads(2)\n"
+        "def of_another():\n"
+        "    found = []\n"
+        "    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))\n"
+        "    thread.start(); thread.join(); return found[0]\n"
+        "fork_guard._to_one_thread(); print(torch.get_num_threads(), of_another(), flush=True)\n"
+        "fork_guard._restore_threads(); print(torch.get_num_threads(), of_another(), flush=True)\n"
+        "pid = os.fork()\n"
+        "if not pid:\n"
+        "    print(torch.get_num_threads(), of_another(), flush=True); os._exit(0)\n"
+        "os.waitpid(pid, 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines() == ["1 2", "2 2", "1 1"], done.stderr

@@ -111,6 +111,15 @@ def test_one_warning(nlp):
     assert len(caught) == 1 and nlp.get_pipe("bert").n_bare_tokens == 5
 
 
+def test_a_warning_that_is_an_error(nlp):
+    """Catches texts that fail for ever where warnings are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="for 1 of 3 tokens"):
+            nlp("a \u263a\ufe0f")
+        assert len(nlp("a \u263a\ufe0f")) == 3
+
+
 def test_lone_surrogates_are_refused_by_spacy(nlp):
     """Catches the day when spaCy lets through what no encoding can hold: then it is ours to read."""
     for make in (nlp, lambda text: Doc(nlp.vocab, words=[text])):
