@@ -205,9 +205,11 @@ top_k = 1
 """
 
 SPAN_KEY = """
-# Which spans it learns from and where it puts its own: doc.spans["sc"].
-spans_key = "sc"
+# Which spans it learns from and where it puts its own, in place of what is there: doc.spans["%spans_key"].
+spans_key = "%spans_key"
 """
+# Each of several such pipes in a pipeline needs a key of its own.
+FIRST_SPANS_KEY = "sc"
 
 SUGGESTER = """
 # The spans among which it chooses: all of these lengths, in tokens.

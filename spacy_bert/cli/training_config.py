@@ -5,7 +5,16 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
-from .pipe_sections import DOCS, FIRST, HEADS, QUESTIONS, SEGMENTS, TOKENS, Sections
+from .pipe_sections import (
+    DOCS,
+    FIRST,
+    FIRST_SPANS_KEY,
+    HEADS,
+    QUESTIONS,
+    SEGMENTS,
+    TOKENS,
+    Sections,
+)
 
 if TYPE_CHECKING:
     from ..encoder import BertConfig
@@ -228,6 +237,8 @@ def training_config(
     source = QUESTIONS if heads == ["span_qa"] else DOCS
     windows = (384, 128) if heads == ["span_qa"] else None
     heads_scale, layer_decay = HEADS_ON_TEXTS if on_texts else HEADS_ON_TOKENS
+    of_spans = [head for head in heads if "%spans_key" in HEADS[head]]
+    spans_keys = {pipe: pipe if i else FIRST_SPANS_KEY for i, pipe in enumerate(of_spans)}
     pinned = f"revision = {_value(revision)}\n" if revision else ""
     blanks = {
         "pipes": ", ".join(pipes),
@@ -246,7 +257,9 @@ def training_config(
         "data": source.comment,
         "ending": source.ending,
         "corpora": source.sections,
-        "heads": "\n".join(_head_sections(pipe, pooling, config.causal) for pipe in heads),
+        "heads": "\n".join(
+            _head_sections(pipe, pooling, config.causal, spans_keys.get(pipe, "")) for pipe in heads
+        ),
         "annotating": _value(annotating),
         "heads_scale": heads_scale,
         "layer_decay": layer_decay,
@@ -310,13 +323,13 @@ def _bert_section(config: "BertConfig", windows: Optional[Tuple[int, int]]) -> s
     return "\n".join(lines) + "\n"
 
 
-def _head_sections(pipe: str, pooling: "Pooling", causal: bool) -> str:
+def _head_sections(pipe: str, pooling: "Pooling", causal: bool, spans_key: str) -> str:
     sections = HEADS[pipe]
     if causal:
         # Left to right, the first piece of a token has not seen the rest of it.
         sections = sections.replace(FIRST, TOKENS)
     return Sections(sections).substitute(
-        pipe=pipe, pooling=_value(pooling.name), reason=pooling.reason
+        pipe=pipe, pooling=_value(pooling.name), reason=pooling.reason, spans_key=spans_key
     )
 
 

@@ -11,6 +11,8 @@ is there is replaced and never changed: `span.as_doc(copy_user_data=True)` makes
 
 from typing import Any, Dict, List, Optional, Sequence, cast
 
+import numpy as np
+from spacy.attrs import IDX
 from spacy.tokens import Doc
 from thinc.types import Floats1d, Floats2d
 
@@ -46,7 +48,7 @@ def annotate(
     if set_tensor:
         if owner != name and owner in encoders:
             # The vectors of another encoder stay readable, under its own name.
-            encoders[owner] = {"tokens": doc.tensor, **encoders[owner]}
+            encoders[owner] = {**kept(doc.tensor, doc), **encoders[owner]}
         owner = name if owns_tensor else None
         doc.tensor = tokens  # type: ignore[assignment]
         # spaCy caches these on the Doc and does not see that the tensor is a new one
@@ -55,9 +57,21 @@ def annotate(
     elif owner == name:
         owner = None
     if keep or owner != name:
-        values = {**values, "tokens": tokens}
+        values = {**values, **kept(tokens, doc)}
     encoders[name] = values
     doc.user_data[KEY] = {"tensor": owner, "encoders": encoders, "characters": _characters(doc)}
+
+
+def kept(tokens: Any, doc: Doc) -> Dict[str, Any]:
+    """tokens (Any): Token vectors, shape (n_tokens, width).
+    doc (Doc): The Doc that they are of.
+    RETURNS (Dict[str, Any]): What to keep, so that it can be told later whether it is still of its tokens."""
+    return {"tokens": tokens, "starts": token_starts(doc)}
+
+
+def token_starts(doc: Doc) -> np.ndarray:
+    """doc (Doc): A Doc. RETURNS (np.ndarray): First character of each token, shape (n_tokens,), int32."""
+    return doc.to_array([IDX]).reshape(-1).astype(np.int32)
 
 
 def clear(doc: Doc, name: Optional[str] = None) -> None:
@@ -132,8 +146,12 @@ def tokens_of(doc: Doc, name: str, width: int) -> Optional[Floats2d]:
         if tensor is not None and tensor.shape == (len(doc), width):
             return cast(Floats2d, tensor)
     tokens = values.get("tokens")
-    # spaCy's retokenizer keeps doc.tensor in step with the tokens, but not these.
-    return tokens if tokens is not None and tokens.shape == (len(doc), width) else None
+    if tokens is None or tokens.shape != (len(doc), width):
+        return None
+    # spaCy's retokenizer keeps doc.tensor in step with the tokens, but not these; and there may be as many as
+    # before. (A Doc that an earlier version saved does not say where they began.)
+    starts = values.get("starts")
+    return tokens if starts is None or np.array_equal(starts, token_starts(doc)) else None
 
 
 def pooled_of(doc: Doc, name: str, pooling: str) -> Optional[Floats1d]:

@@ -4,19 +4,8 @@ Rows take several times the memory of token vectors where windows overlap. So th
 them on a Doc only for such a listener, and the head takes them off when it has read them.
 """
 
-import weakref
 from functools import partial
-from typing import (
-    Any,
-    Callable,
-    Generic,
-    Iterable,
-    Iterator,
-    List,
-    Sequence,
-    Tuple,
-    TypeVar,
-)
+from typing import Callable, List, Sequence, Tuple
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -26,8 +15,7 @@ from .doc_encoder import ROWS
 from .finite import check_finite
 from .listeners import PIECE_VECTORS, BertListenerModel
 from .piece_rows import PieceRows, no_rows, rows_of
-
-Listener = TypeVar("Listener", bound=BertListenerModel)
+from .weak_list import WeakList
 
 
 class PieceListenerModel(BertListenerModel):
@@ -88,40 +76,8 @@ def release_rows(model: Model, docs: Sequence[Doc]) -> None:
                 drop_values(doc, node.encoder or "*", (ROWS, "windows"))
 
 
-class Readers(Generic[Listener]):
-    """Listeners of an encoder, as long as somebody holds them: spaCy tells nobody that a component was
-    removed. Those of components that are disabled while the pipeline is linked, as frozen ones are
-    while others are initialised, stay: they read what they read before.
-
-    listeners (Iterable[Listener]): Some of them.
-    """
-
-    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
-        self._references = [weakref.ref(listener) for listener in listeners]
-
-    def __iter__(self) -> Iterator[Listener]:
-        found = (reference() for reference in self._references)
-        return (listener for listener in found if listener is not None)
-
-    def __reduce__(self) -> Tuple[Any, ...]:
-        return type(self), (list(self),)
-
-    def add(self, linked: Iterable[Listener]) -> None:
-        """linked (Iterable[Listener]): Those of enabled components. In place."""
-        self._references = [weakref.ref(x) for x in dict.fromkeys((*self, *linked))]
-
-    def forget(self, listener: Model) -> None:
-        """listener (Model): One that reads no more. In place."""
-        self._references = [r for r in self._references if r() is not listener]
-
-
-class PieceReaders(Readers[PieceListenerModel]):
+class PieceReaders(WeakList[PieceListenerModel]):
     """The piece listeners of an encoder, in the order of the pipeline."""
-
-    @property
-    def is_up_to_date(self) -> bool:
-        """RETURNS (bool): Whether all that were linked are still there."""
-        return all(reference() is not None for reference in self._references)
 
     def link(self, linked: Sequence[PieceListenerModel], *, keep: bool) -> None:
         """Learn which there are, and tell them whether they may take rows off. In place.
@@ -136,4 +92,4 @@ class PieceReaders(Readers[PieceListenerModel]):
         in_order = linked if is_whole else known
         for listener in in_order:
             listener.is_last = listener is in_order[-1] and is_whole and not keep
-        self._references = [weakref.ref(listener) for listener in in_order]
+        self.replace(in_order)

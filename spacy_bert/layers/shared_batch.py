@@ -10,10 +10,12 @@ gold annotation in this batch, and then never reports.
 
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, Type
 
+import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Ops
 from thinc.types import Floats2d
 
+from .annotations import token_starts
 from .doc_encoder import DocGradients, DocVectors
 from .finite import check_finite, describe
 from .piece_rows import PieceRows
@@ -41,6 +43,7 @@ class SharedBatch:
         # The Docs are kept, so that no other Doc can get the id of one of them.
         self.docs = list(docs)
         self.places = {id(doc): i for i, doc in enumerate(self.docs)}
+        self._starts = [token_starts(doc) for doc in self.docs]
         self.vectors = vectors
         self.ops = ops
         self.reported: Set[int] = set()
@@ -98,10 +101,10 @@ class SharedBatch:
     def _places_of_same(self, docs: Sequence[Doc]) -> List[int]:
         places = [self.places[id(doc)] for doc in docs]
         for doc, place in zip(docs, places):
-            if len(doc) != len(self.vectors.tokens[place]):
+            if not np.array_equal(token_starts(doc), self._starts[place]):
                 raise ValueError(
-                    f"The Doc {doc.text[:60]!r} has {len(doc)} tokens, but it had "
-                    f"{len(self.vectors.tokens[place])} when it was encoded: a component between the "
+                    f"The {len(doc)} tokens of the Doc {doc.text[:60]!r} are not the "
+                    f"{len(self._starts[place])} that were encoded: a component between the "
                     f"encoder and this head merges or splits tokens. Move it before the encoder, or "
                     f"take it out of annotating_components."
                 )

@@ -126,6 +126,11 @@ class BertShim(PyTorchShim):
         return not next(self._model.parameters()).is_meta
 
     @property
+    def has_gradient(self) -> bool:
+        """RETURNS (bool): Whether there is anything to step with."""
+        return any(parameter.grad is not None for parameter in self._model.parameters())
+
+    @property
     def trains_in_bf16(self) -> bool:
         """RETURNS (bool): Whether matrix products run in bfloat16 in training."""
         if self._precision == "auto":
@@ -211,7 +216,7 @@ class BertShim(PyTorchShim):
         RAISES: FloatingPointError before the step if a gradient is not finite. What heads sent is
             checked before, so it overflowed on its way: the last steps of AdamW are taken back.
         """
-        if all(parameter.grad is None for parameter in self._model.parameters()):
+        if not self.has_gradient:
             return
         try:
             if isinstance(optimizer, AdamW):

@@ -181,7 +181,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
             would predict from vectors of another encoder than it learns from.
         """
         validate_get_examples(get_examples, "Bert.initialize")
-        self.check_listeners()
+        self.check_listeners(initializing=True)
         if checkpoint and vocab:
             raise ValueError(
                 f"[initialize.components.{self.name}] names both checkpoint = {checkpoint!r} and "
@@ -210,10 +210,13 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         docs = list(docs)
         self._check_loaded()
         self.check_listeners()
-        if not self._readers.is_up_to_date:
+        if not self._readers.is_whole:
             self._set_poolings()
-        # While it is annotating the batch of an update, that batch is not over.
-        if self._batch is not None and not self._batch.covers(docs):
+        # An update is not over while its batch is annotated, or before a head has answered and there is anything
+        # to step with.
+        batch = self._batch
+        has_gradient = batch is not None and (batch.reported or shim_of(self.model).has_gradient)
+        if batch is not None and has_gradient and not batch.covers(docs):
             self._settle()
         vectors = self.model.predict(docs)
         bare = bare_tokens(docs, [pieces.alignment for pieces in vectors.pieces])
@@ -250,7 +253,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
                 vectors.tokens[i] if alone else vectors.tokens[i].copy(),
                 values,
                 set_tensor=self.set_tensor,
-                owns_tensor=self._owns_tensor,
+                owns_tensor=self.owns_tensor,
                 keep="tokens" in self.keep,
             )
             if self.set_tensor:

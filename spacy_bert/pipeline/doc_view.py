@@ -77,10 +77,16 @@ class BertView:
     def tokens(self) -> Floats2d:
         """RETURNS (Floats2d): Token vectors, each the mean of its pieces' vectors, shape (n_tokens, width)."""
         tokens = tokens_of(self.doc, self.name, len(self.cls))
+        if tokens is None and "tokens" in self._values():
+            raise ValueError(
+                f"The token vectors of '{self.name}' are of other tokens: some were merged or split since. "
+                f"Do that before '{self.name}', or read the vectors before."
+            )
         if tokens is None:
             raise ValueError(
-                f"The token vectors of '{self.name}' are no longer on the Doc: doc.tensor was "
-                f'cleared or replaced. Set keep = ["tokens"] on the component to keep them.'
+                f"The token vectors of '{self.name}' are no longer on the Doc: doc.tensor was cleared or "
+                f'replaced, or tokens were split since. Read them before; or set keep = ["tokens"] on the '
+                f"component, which keeps them as long as the tokens stay as they are."
             )
         return tokens
 

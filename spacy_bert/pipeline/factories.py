@@ -50,8 +50,11 @@ def make_bert(
 ) -> "Bert":
     """The shared encoder; see spacy_bert.pipeline.bert.Bert."""
     from .bert import Bert
+    from .rivals import Home
 
-    return Bert(nlp.vocab, model, name, set_tensor=set_tensor, keep=keep, inference=inference)
+    bert = Bert(nlp.vocab, model, name, set_tensor=set_tensor, keep=keep, inference=inference)
+    bert.rivals.home = Home(nlp)
+    return bert
 
 
 @Language.factory("segments", assigns=["doc.spans"], default_config={"separator": "\n\n"})

@@ -2,22 +2,35 @@
 
 import warnings
 import weakref
-from typing import Any, Dict, List, MutableMapping, Optional, Sequence
+from typing import Any, Dict, List, MutableMapping, NamedTuple, Optional, Sequence
 
-from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
+from spacy.pipeline.tok2vec import Tok2VecListener
 from thinc.api import Model
 
 from ..layers.config_attr import ConfigList
 from ..layers.doc_encoder import ROWS, check_pooling, find_part, shim_of
 from ..layers.layer_mix import check_mixes
 from ..layers.listeners import BertListenerModel, PooledListenerModel, check_width
-from ..layers.piece_listener import PieceListenerModel, PieceReaders, Readers
+from ..layers.piece_listener import PieceListenerModel, PieceReaders
 from ..layers.shim import BertShim
+from ..layers.weak_list import WeakList
+from .rivals import Rivals, takes_tensor
 from .segments import check_place_of_segments
 
 # Listener -> the encoder that it learnt from, as far as that is known. Names say nothing: a sourced head
 # listens to whoever has the name of its own encoder.
 TEACHERS: MutableMapping[Model, "weakref.ref[BertShim]"] = weakref.WeakKeyDictionary()
+
+
+class Stranger(NamedTuple):
+    """A listener of spaCy's own behind a `bert` component that does not mean it.
+
+    upstream (str): Whom it means.
+    width (Optional[int]): Width of the vectors that it reads.
+    """
+
+    upstream: str
+    width: Optional[int]
 
 
 class ListenedTo:
@@ -36,8 +49,12 @@ class ListenedTo:
 
     def begin_listening(self) -> None:
         """Nobody listens yet. Called once, when the rest is there."""
+        self.rivals = Rivals()
+        self._strangers: Dict[str, Stranger] = {}
         self.listener_map = {}
-        self._heard: Readers[PooledListenerModel] = Readers()
+        # Those of components that are disabled while the pipeline is linked stay: they read what they read
+        # before.
+        self._heard: WeakList[PooledListenerModel] = WeakList()
         self._readers = PieceReaders()
         self._set_poolings()
 
@@ -55,8 +72,16 @@ class ListenedTo:
     def listener_map(self, value: Dict[str, List[Model]]) -> None:
         """value (Dict[str, List[Model]]): An empty map, when spaCy links the pipeline anew."""
         self._listener_map = value
-        self._is_nearest, self._owns_tensor = True, self.set_tensor
-        self._conflict: Optional[str] = None
+        # As far as the pipeline is linked: components come in its order, those that are enabled.
+        self._is_nearest, self._is_last_to_set = True, self.set_tensor
+        behind = self.rivals.home.behind(self, disabled=True) or []
+        kept = {name for name, _ in behind}
+        self._strangers = {name: s for name, s in self._strangers.items() if name in kept}
+
+    @property
+    def owns_tensor(self) -> bool:
+        """RETURNS (bool): Whether nothing behind it sets `doc.tensor`, now or when it is enabled."""
+        return self.set_tensor and not takes_tensor(self.rivals.of(self))
 
     @property
     def listeners(self) -> List[Model]:
@@ -101,21 +126,31 @@ class ListenedTo:
         """component (Any): A component behind this one, whose listeners are to be linked.
         RAISES: ValueError if one of them expects vectors of another width, or of another number of layers."""
         check_place_of_segments(component, self.name)
+        self.rivals.add(component)
+        self._strangers.pop(getattr(component, "name", ""), None)
         if not isinstance(getattr(component, "model", None), Model):
             return
         if isinstance(component, ListenedTo):
             # Components behind it that listen to "*" mean that one.
             self._is_nearest = False
-        if isinstance(component, Tok2Vec) or (
-            isinstance(component, ListenedTo) and component.set_tensor
-        ):
-            self._owns_tensor = False
+            component.rivals.forget(self)
+        if takes_tensor([component]):
+            self._is_last_to_set = False
         for node in component.model.walk():
             if isinstance(node, BertListenerModel):
-                if node.upstream == self.name or (node.upstream == "*" and self._is_nearest):
+                if node.upstream == self.name or self._is_meant_by(node):
                     self._link(node, component)
-            elif isinstance(node, Tok2VecListener) and self._is_heard_by(node):
+            elif isinstance(node, Tok2VecListener) and self._is_heard_by(node, component.name):
                 self._link(node, component)
+
+    def _is_meant_by(self, listener: BertListenerModel) -> bool:
+        """Whether "*" of a listener means this encoder. One that was linked to a nearer encoder, which is
+        only disabled at the moment, goes on to mean that."""
+        if listener.upstream != "*" or not self._is_nearest:
+            return False
+        return listener.encoder not in {
+            rival.name for rival in self.rivals.of(self) if isinstance(rival, ListenedTo)
+        }
 
     def _link(self, listener: Model, component: Any) -> None:
         check_mixes(component.model, listener, len(shim_of(self.model)._model.layers))
@@ -141,31 +176,43 @@ class ListenedTo:
                 stacklevel=2,
             )
 
-    def _is_heard_by(self, listener: Tok2VecListener) -> bool:
+    def _is_heard_by(self, listener: Tok2VecListener, component: str) -> bool:
         """Whether spaCy's own listener, behind this encoder, listens to it. In prediction it reads
         `doc.tensor`, so it has to mean whoever sets that last."""
         upstream, width = listener.upstream_name, listener.maybe_get_dim("nO")
-        if upstream == self.name and not self._owns_tensor:
+        if upstream == self.name and not self._is_last_to_set:
             raise ValueError(
                 f"A spacy.Tok2VecListener.v1 has upstream = '{self.name}'. In prediction it reads "
                 f"doc.tensor, which '{self.name}' does not set, or which another encoder behind it sets. "
                 f"Use spacy-bert.BertListener.v1, which finds the vectors of its own encoder."
             )
-        is_meant = upstream == self.name or (upstream == "*" and width in (None, self.width))
-        if self._owns_tensor and not is_meant:
-            # Not an error yet: pipelines are built in steps, and templates of spaCy's stop half way.
-            self._conflict = (
-                f"A spacy.Tok2VecListener.v1 with upstream = '{upstream}' and width = {width} stands behind "
-                f"'{self.name}', whose vectors have width {self.width}. In prediction it reads doc.tensor, "
-                f"which '{self.name}' sets: put it before '{self.name}', or give '{self.name}' "
-                f"set_tensor = false. Vectors of another BERT it reads as spacy-bert.BertListener.v1."
-            )
-        return is_meant and self._owns_tensor
+        if upstream == self.name or (upstream == "*" and width in (None, self.width)):
+            return self._is_last_to_set
+        # Not an error yet: pipelines are built in steps, and templates of spaCy's stop half way.
+        self._strangers[component] = Stranger(upstream, width)
+        return False
 
-    def check_listeners(self) -> None:
-        """RAISES: ValueError if a listener would predict from vectors of another encoder than it learns from."""
-        if self.set_tensor and self._conflict is not None:
-            raise ValueError(self._conflict)
+    def check_listeners(self, *, initializing: bool = False) -> None:
+        """initializing (bool): Whether components may only be disabled because they are frozen.
+        RAISES: ValueError if a listener would predict from vectors of another encoder than it learns from."""
+        if not (self.set_tensor and self._strangers):
+            return
+        behind = self.rivals.home.behind(self, disabled=initializing)
+        for name, stranger in self._strangers.items():
+            if behind is None:
+                encoders = takes_tensor(self.rivals.of(self))
+            elif name in (names := [other for other, _ in behind]):
+                encoders = takes_tensor(pipe for _, pipe in behind[: names.index(name)])
+            else:
+                continue
+            if not (encoders if stranger.upstream == "*" else stranger.upstream in encoders):
+                raise ValueError(
+                    f"The component '{name}' behind '{self.name}' has a spacy.Tok2VecListener.v1 with upstream "
+                    f"= '{stranger.upstream}' and width = {stranger.width}; the vectors of '{self.name}' have "
+                    f"width {self.width}. In prediction it reads doc.tensor, which '{self.name}' sets: put it "
+                    f"before '{self.name}', or its own encoder behind, enabled; or give '{self.name}' "
+                    f"set_tensor = false. Vectors of another BERT it reads as spacy-bert.BertListener.v1."
+                )
 
     def _set_poolings(self) -> None:
         """Have the encoder make the vectors of whole Docs that are left on Docs or listened to. A

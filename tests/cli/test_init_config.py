@@ -313,6 +313,15 @@ def test_tags_are_read_from_first_pieces(write):
     assert default["@architectures"] == "spacy-bert.BertPieceListener.v1"
 
 
+def test_spans_have_keys_of_their_own(write):
+    """Catches two pipes in one config each of which erases the other's spans."""
+    config = load_config(write("spancat,span_finder,ner"))
+    keys = {name: pipe.get("spans_key") for name, pipe in config["components"].items()}
+    assert keys == {"bert": None, "spancat": "sc", "span_finder": "span_finder", "ner": None}
+    alone = load_config(write("span_finder", name="alone.cfg"))
+    assert alone["components"]["span_finder"]["spans_key"] == "sc"
+
+
 def test_questions(write):
     """Catches spaCy's reader of Docs in the config of a pipeline that learns from SQuAD's JSON, or
     windows that are not the paper's; and the other way round beside other pipes."""

@@ -84,7 +84,9 @@ def test_keep(keep_all):
     """Catches a vector that was asked for and not left on the Doc, or another one in its place."""
     doc = keep_all(TEXT)
     values = doc.user_data[KEY]["encoders"]["bert"]
-    assert values.keys() == {"ids", "offsets", "pieces", "cls", "mean", "pooler", "max", "tokens"}
+    tokens = {"tokens", "starts"}
+    assert values.keys() == {"ids", "offsets", "pieces", "cls", "mean", "pooler", "max"} | tokens
+    assert values["starts"].tolist() == [token.idx for token in doc]
     np.testing.assert_array_equal(values["tokens"], doc.tensor)
     view = doc._.bert
     network = keep_all.get_pipe("bert").model.layers[1].shims[0]._model
@@ -277,5 +279,31 @@ def test_retokenization(tiny_nlp, keep_all):
     with doc.retokenize() as retokenizer:
         retokenizer.merge(doc[2:4])
     doc.tensor = np.zeros((0,), dtype="f")
-    with pytest.raises(ValueError, match="no longer on the Doc"):
+    with pytest.raises(ValueError, match="of other tokens: some were merged or split"):
+        _ = doc._.bert.tokens
+
+
+@pytest.mark.parametrize("set_tensor", [True, False])
+def test_as_many_tokens_as_before(tiny_checkpoint, set_tensor):
+    """Catches vectors that are read for their neighbours where as many tokens were merged as were split,
+    and a remedy that is in the config already."""
+    config = {"keep": ["tokens"], "set_tensor": set_tensor}
+    doc = from_checkpoint(tiny_checkpoint, config=config)(TEXT)
+    n_tokens = len(doc)
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[2:4])
+    with doc.retokenize() as retokenizer:
+        retokenizer.split(doc[1], [doc[1].text[:1], doc[1].text[1:]], heads=[doc[1], doc[1]])
+    assert len(doc) == n_tokens
+    doc.tensor = np.zeros((0,), dtype="f")
+    with pytest.raises(ValueError, match="of other tokens: some were merged or split"):
+        _ = doc._.bert.tokens
+
+
+def test_a_split_token(tiny_nlp):
+    """Catches advice to keep what was not lost."""
+    doc = tiny_nlp(TEXT)
+    with doc.retokenize() as retokenizer:
+        retokenizer.split(doc[1], [doc[1].text[:1], doc[1].text[1:]], heads=[doc[1], doc[1]])
+    with pytest.raises(ValueError, match="or tokens were split since"):
         _ = doc._.bert.tokens

@@ -1,5 +1,7 @@
 """Two `bert` components in one pipeline: nobody reads the other's vectors."""
 
+import pickle
+
 import numpy as np
 import pytest
 import spacy
@@ -244,6 +246,99 @@ def test_tok2vec_in_front_keeps_the_tensor(tiny_nlp, make_examples):
     expected = tiny_nlp.get_pipe("tok2vec").predict([tiny_nlp.make_doc(TEXT)])[0]
     np.testing.assert_allclose(doc.tensor, expected, atol=1e-6)
     assert doc._.bert.tokens.shape == (len(doc), 32)
+
+
+def reader_of(nlp, name="ner"):
+    """What hands a head the vectors."""
+    nodes = nlp.get_pipe(name).model.walk()
+    (reader,) = (node for node in nodes if isinstance(node, BertListenerModel))
+    return reader
+
+
+def with_tok2vec_behind(nlp, make_examples, width):
+    add_tok2vec(nlp, width)
+    nlp.add_pipe("tagger", config=tagger(stock_listener(width)))
+    nlp.add_pipe("ner", config=ner(listener(32)))
+    nlp.initialize(lambda: examples_of(nlp, make_examples))
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("width", [32, 48])
+@pytest.mark.parametrize("disabled", [["tok2vec", "tagger"], ["tok2vec"]])
+def test_linked_while_tok2vec_is_disabled(
+    tiny_nlp, make_examples, tmp_path, width, disabled, pickled
+):
+    """Catches a head that reads tok2vec's vectors, or finds none, because spaCy linked the pipeline while
+    tok2vec was disabled: frozen, as the others are initialised, or loaded without."""
+    alone = tiny_nlp(TEXT).tensor
+    with_tok2vec_behind(tiny_nlp, make_examples, width)
+    tags = [token.tag_ for token in tiny_nlp(TEXT)]
+    tiny_nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path, disable=disabled)
+    # One that was unpickled does not know its pipeline.
+    loaded = pickle.loads(pickle.dumps(loaded)) if pickled else loaded
+    for name in disabled:
+        loaded.enable_pipe(name)
+    with tiny_nlp.select_pipes(disable=["tok2vec", "tagger"]):
+        tiny_nlp.initialize(lambda: examples_of(tiny_nlp, make_examples))
+    for nlp in (loaded, tiny_nlp):
+        doc = nlp(TEXT)
+        np.testing.assert_allclose(reader_of(nlp).predict([doc])[0], alone, atol=1e-6)
+        assert doc.tensor.shape == (len(doc), width) and not np.allclose(doc.tensor[:, :32], alone)
+        assert [token.tag_ for token in doc] == tags
+
+
+def test_a_stock_head_without_its_encoder(tiny_nlp, make_examples):
+    """Catches a tagger that reads our vectors, of as many numbers, while its own tok2vec is disabled."""
+    with_tok2vec_behind(tiny_nlp, make_examples, 32)
+    with (
+        tiny_nlp.select_pipes(disable=["tok2vec"]),
+        pytest.raises(ValueError, match="'tagger' behind 'bert'.*its own encoder behind, enabled"),
+    ):
+        tiny_nlp(TEXT)
+    with tiny_nlp.select_pipes(disable=["tok2vec", "tagger"]):
+        assert tiny_nlp(TEXT).ents is not None
+    assert tiny_nlp(TEXT)[0].tag_
+    # As it is where its tok2vec is frozen, and the others are initialised.
+    with tiny_nlp.select_pipes(disable=["tok2vec"]):
+        tiny_nlp.initialize(lambda: examples_of(tiny_nlp, make_examples))
+
+
+def test_removed_tok2vec(tiny_nlp, make_examples):
+    """Catches vectors that are stored twice on account of a component that is gone."""
+    with_tok2vec_behind(tiny_nlp, make_examples, 32)
+    bert = tiny_nlp.get_pipe("bert")
+    assert not bert.owns_tensor
+    removed = [tiny_nlp.remove_pipe(name) for name in ("tagger", "tok2vec")]
+    assert bert.owns_tensor and len(removed) == 2
+    tiny_nlp.add_pipe("tagger", config=tagger(stock_listener(32, "bert")))
+    assert "tagger" in bert.listening_components
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_anyone_means_who_is_only_disabled(
+    tiny_nlp, tiny_checkpoint, add_encoder, make_examples, tmp_path, pickled
+):
+    """Catches a head that goes over to an encoder that it has not learnt from, of the same width, because its
+    own was disabled while spaCy linked the pipeline."""
+    add_encoder(tiny_nlp, "second", tiny_checkpoint, set_tensor=False)
+    tiny_nlp.add_pipe("ner", config=ner(listener()))
+    tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    perturb(tiny_nlp)
+    expected = reader_of(tiny_nlp).predict([tiny_nlp(TEXT)])[0]
+    tiny_nlp.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path, disable=["second"])
+    nlp = pickle.loads(pickle.dumps(nlp)) if pickled else nlp
+    with pytest.raises(ValueError, match="E203.*'second'"):
+        nlp(TEXT)
+    nlp.enable_pipe("second")
+    np.testing.assert_allclose(reader_of(nlp).predict([nlp(TEXT)])[0], expected, atol=1e-6)
+    with tiny_nlp.select_pipes(disable=["second"]):
+        tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    assert tiny_nlp.get_pipe("bert").listening_components == []
+    # Who is gone is not meant.
+    removed = tiny_nlp.remove_pipe("second")
+    assert tiny_nlp.get_pipe("bert").listening_components == ["ner"] and removed
 
 
 def test_templates_of_spacy(tmp_path):
