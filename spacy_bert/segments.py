@@ -85,7 +85,8 @@ def split_character(doc: Doc) -> Optional[int]:
     doc (Doc): A Doc.
     RETURNS (Optional[int]): The first character of segment B, or None if the Doc is no pair, or B
         is empty: the paper's code, and HuggingFace's, read such a pair as a single text.
-    RAISES: ValueError if `doc.spans["segments"]` does not hold two spans in order.
+    RAISES: ValueError if `doc.spans["segments"]` does not hold two spans in order, which are all of the text
+        but what is between them.
     """
     if SPANS_KEY not in doc.spans:
         return None
@@ -100,6 +101,13 @@ def split_character(doc: Doc) -> Optional[int]:
             f'doc.spans["{SPANS_KEY}"] of the Doc {doc.text[:60]!r} holds {found}, but two spans '
             f"were expected, the second after the first. Use spacy_bert.make_pair; or, if these spans are "
             f"something else, another name for them."
+        )
+    outside = [doc[: spans[0].start], doc[max(span.end for span in spans) :]]
+    if not empty and any(span.text.strip() for span in outside):
+        raise ValueError(
+            f'doc.spans["{SPANS_KEY}"] of the Doc {doc.text[:60]!r} leaves text out: '
+            f"{', '.join(repr(span.text[:60]) for span in outside if span.text.strip())} is in neither of the "
+            f"two. A pair is a Doc of two texts and nothing else: use spacy_bert.make_pair."
         )
     return None if 1 in empty else doc[spans[1].start].idx
 
