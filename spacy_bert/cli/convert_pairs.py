@@ -53,6 +53,10 @@ def convert_pairs(
     """
     check_output(output, force=force)
     check_lang(lang)
+    if output.suffix != ".spacy":
+        raise ValueError(
+            f"OUTPUT is {output}, but spaCy finds such files by their ending. Name it {output}.spacy."
+        )
 
     import spacy
 

@@ -8,7 +8,7 @@ import typer
 
 from .init_config import check_output, write
 from .progress import steps_done
-from .saved_pipeline import is_pipeline
+from .saved_pipeline import is_pipeline, one_below
 from .show import table
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def open_qa(path: Path) -> "Tuple[Language, Any]":
     if not is_pipeline(path):
         raise ValueError(
             f"{path} is no saved pipeline (there is no meta.json and config.cfg in it). Train one: "
-            f"`python -m spacy_bert init-config` with --pipeline span_qa, then `spacy train`."
+            f"`python -m spacy_bert init-config` with --pipeline span_qa, then `spacy train`.{one_below(path)}"
         )
     nlp = spacy.load(path)
     pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SpanQA)]

@@ -110,7 +110,7 @@ def check_task(found: FoundTask, recipe: Recipe) -> None:
     """
     task, folder = found
     train = task.corpus(folder, task.train, limit=recipe.limit)
-    labels = {label for label, _ in train.annotations() if label is not None}
+    labels = {label for of_row, _ in train.annotations() for label in of_row or ()}
     if not task.is_regression and len(labels) < 2:
         raise ValueError(
             f"{train.table.path} has the labels {', '.join(map(repr, sorted(labels))) or 'none'} only, "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, NamedTupl
 
 import typer
 
-from .saved_pipeline import FILES, models_of
+from .saved_pipeline import FILES, models_of, one_below
 from .show import table
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def describe(path: Path) -> Sections:
     if not path.exists():
         raise FileNotFoundError(f"There is no {path} (looked from {Path.cwd()}). Check the path.")
     if not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file. Give the folder that it is in.")
+        remedy = "Give the folder that it is in."
+        if path.suffix == ".spacy":
+            remedy = "Its ending says that it holds annotated texts: `python -m spacy debug data` describes them."
+        raise NotADirectoryError(f"{path} is a file. {remedy}")
     for kind in KINDS:
         if all((path / file).is_file() for file in kind.files):
             return kind.describe(path)
@@ -54,7 +57,7 @@ def describe(path: Path) -> Sections:
     expected = "; ".join(f"{kind.name}: {' and '.join(kind.files)}" for kind in KINDS)
     raise ValueError(
         f"{path} holds nothing that is known. Found: {found or 'nothing'}. Expected one of: "
-        f"{expected}. Check the path."
+        f"{expected}. Check the path.{one_below(path)}"
     )
 
 
@@ -106,11 +109,13 @@ def _model_facts(model: "Model") -> Facts:
     from ..encoder import BertConfig
     from ..layers.doc_encoder import find_part, has_encoder
     from ..layers.listeners import BertListenerModel
+    from ..layers.piece_listener import PieceListenerModel
 
     facts: Facts = {"parameters": _millions(count_parameters(model))}
     for node in model.walk():
         if isinstance(node, BertListenerModel):
-            vectors = getattr(node, "pooling", "tokens")
+            vectors = "pieces" if isinstance(node, PieceListenerModel) else "tokens"
+            vectors = getattr(node, "pooling", vectors)
             facts["listens to"] = f"{node.encoder or node.upstream} ({vectors})"
     if has_encoder(model):
         windows = find_part(model, "doc-windows").attrs

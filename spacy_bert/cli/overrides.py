@@ -11,7 +11,7 @@ def parse_overrides(args: List[str]) -> Dict[str, Any]:
     from spacy.cli._util import parse_config_overrides
 
     try:
-        found: Dict[str, Any] = parse_config_overrides(args)
+        found: Dict[str, Any] = parse_config_overrides(list(args))  # which takes them off the list
     except ClickException as error:  # not always the click that typer catches errors of
         raise ValueError(
             f"{error.format_message()} --help lists the options; keys of the config are options with a dot "

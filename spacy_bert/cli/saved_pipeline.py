@@ -16,6 +16,17 @@ def is_pipeline(path: Path) -> bool:
     return all((path / name).is_file() for name in FILES)
 
 
+# What `spacy train` and `pretrain` name what they make, best first.
+RESULTS = ("model-best", "model-last", "checkpoint-best", "checkpoint-last")
+
+
+def one_below(path: Path) -> str:
+    """path (Path): A folder that is not what was expected.
+    RETURNS (str): What to say of it, if what was meant may be in it; else nothing."""
+    found = next((name for name in RESULTS if (path / name).is_dir()), None)
+    return f" There is {path / found}: is that what was meant?" if found else ""
+
+
 def models_of(nlp: "Language") -> "Dict[str, Model]":
     """nlp (Language): A pipeline.
     RETURNS (Dict[str, Model]): The model of each pipe that has one, disabled ones included."""

@@ -283,6 +283,8 @@ def check_pipes(pipes: Sequence[str]) -> List[str]:
         if pipe not in (*known, "bert"):
             close = difflib.get_close_matches(pipe, known, n=1)
             hint = f"Did you mean {close[0]}? " if close else ""
+            if " " in pipe:
+                hint = f"Put commas between names: {','.join(pipe.split())}. "
             raise ValueError(
                 f"--pipeline names {pipe!r}, but a config can be written for "
                 f"{', '.join(known)}. {hint}Other pipes can be added to the config by hand."

@@ -62,6 +62,9 @@ ARCHITECTURES: Tuple[Tuple[Set[str], str], ...] = (
     (set(), "BertModel"),
 )
 
+# What a run of pretraining, and a pipeline's training, name what they make.
+BELOW = ("checkpoint-best", "checkpoint-last", "model-best")
+
 LFS_POINTER = b"version https://git-lfs"
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 HUB_FILES = [CONFIG, *VOCABULARY, *WEIGHTS[:2], "model-*-of-*.safetensors"]
@@ -239,10 +242,12 @@ def _existing(path: Path, content: str) -> Path:
                 f"{path.parent} is a spaCy pipeline, and {FORM} was expected. Load it with spacy.load; to train "
                 f'it further by a config, name it there as the `source` of its components ("bert" and heads).'
             )
+        below = next((name for name in BELOW if name in there), None)
+        hint = f" Is {path.parent / below} what was meant?" if below else ""
         raise FileNotFoundError(
             f"{path} is missing, the file with {content}. Found there: "
             f"{some_of(there) or 'nothing'}. Expected {FORM}: fetch what is missing, or check the "
-            f"path."
+            f"path.{hint}"
         )
     with path.open("rb") as file:
         start = file.read(len(LFS_POINTER))

@@ -105,9 +105,11 @@ class BertListenerModel(Model):
         RETURNS (ValueError): The error to raise, with the number of spaCy's own for this, whose text
             speaks of training alone."""
         name = self.encoder or self.upstream
+        called = "any encoder" if name == "*" else f"the encoder '{name}'"
+        it = "an encoder" if name == "*" else f"'{name}'"
         remedy = (
-            f"In prediction, keep '{name}' enabled and before its listeners; in training, update "
-            f"'{name}' or list it in annotating_components, also where a head behind it is listed "
+            f"In prediction, keep {it} enabled and before its listeners; in training, update "
+            f"{it} or list it in annotating_components, also where a head behind it is listed "
             f"there. `upstream` of a listener is the name of its encoder's component."
         )
         if values_of(doc, name) is not None and what == TOKEN_VECTORS:
@@ -126,9 +128,7 @@ class BertListenerModel(Model):
                 "along: give that component an encoder of its own (spacy-bert.BertTok2Vec.v1), or "
                 f"spacy.Tok2VecListener.v1 over '{name}', frozen and in annotating_components."
             )
-        return ValueError(
-            f"[E203] The Doc {doc.text[:60]!r} has no {what} of the encoder '{name}'. {remedy}"
-        )
+        return ValueError(f"[E203] The Doc {doc.text[:60]!r} has no {what} of {called}. {remedy}")
 
 
 def check_width(listener: Model, name: str, width: int) -> None:
@@ -140,7 +140,8 @@ def check_width(listener: Model, name: str, width: int) -> None:
     if declared not in (None, width):
         raise ValueError(
             f"A listener declares width = {declared}, but its encoder '{name}' makes vectors of "
-            f"width {width}. Set width = {width} in the listener's section of the config."
+            f"width {width}. Set width = {width} in the listener's section of the config; in Python, "
+            f'nlp.add_pipe(..., config={{"model": {{"tok2vec": {{"width": {width}}}}}}}).'
         )
 
 

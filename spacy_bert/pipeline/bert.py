@@ -1,5 +1,6 @@
 """The `bert` component: runs the shared encoder, annotates Docs, and leads its training."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -33,6 +34,7 @@ from ..layers.tokenizer_attr import NOT_LOADED
 from ..layers.weights import load_weights, randomize_weights, to_checkpoint
 from ..models.encoder import replace_listener_config
 from ..wordpiece import WordPieceTokenizer
+from .advice import check_upstreams, unmarked_pair, warn_of_warm_up
 from .bare_tokens import bare_tokens, warn_of
 from .doc_view import install_similarity
 from .listened_to import ListenedTo
@@ -90,6 +92,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         self._losses: Dict[str, float] = {}
         self._told = 0.0  # what they have been given of the latest batch
         self._latest = "no batch"
+        self._has_warned = False
         # Tokens that got zeros because they have no pieces; whitespace, which has none, aside.
         self.n_bare_tokens = 0
         self.inference = inference
@@ -177,11 +180,15 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         checkpoint (Optional[str]): Folder or hub id of a BERT in HuggingFace's format.
         revision (Optional[str]): Revision of the hub id.
         vocab (Optional[str]): Instead of a checkpoint: folder of a vocabulary, for random weights.
-        RAISES: ValueError if there are no weights and neither is named, or both are; or if a listener
-            would predict from vectors of another encoder than it learns from.
+        RAISES: ValueError if there are no weights and neither is named, or both are; if a listener would
+            predict from vectors of another encoder than it learns from; or if the encoder of a listener is
+            not there, or behind it.
         """
         validate_get_examples(get_examples, "Bert.initialize")
         self.check_listeners(initializing=True)
+        if nlp is not None:
+            check_upstreams(nlp)
+            warn_of_warm_up(nlp)
         if checkpoint and vocab:
             raise ValueError(
                 f"[initialize.components.{self.name}] names both checkpoint = {checkpoint!r} and "
@@ -286,7 +293,14 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         self._finish_batch()
         docs = [example.predicted for example in examples]
         if not self.listeners:
+            self._warn_once(
+                f"Nothing that is trained listens to '{self.name}', so it learns nothing. A component learns on "
+                f'it with spacy-bert.BertListener.v1, or another listener, in its model (nlp.add_pipe("ner") '
+                f"alone gives it an encoder of its own); or list '{self.name}' in frozen_components."
+            )
             return losses
+        if warning := unmarked_pair(self.rivals.home, docs):
+            self._warn_once(warning)
         try:
             vectors, backprop = self.model.begin_update(docs)
         except FloatingPointError as error:
@@ -308,6 +322,11 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
+
+    def _warn_once(self, message: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(message, stacklevel=3)
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step with the gradients so far. A forward pass that no listener has answered yet puts

@@ -137,7 +137,14 @@ class BertNER(Streamed, TrainablePipe):
         """
         validate_get_examples(get_examples, "BertNER.initialize")
         if labels is None:
-            labels = sorted({ent.label_ for eg in get_examples() for ent in eg.y.ents})
+            references = [example.y for example in get_examples()]
+            labels = sorted({ent.label_ for doc in references for ent in doc.ents})
+            if not labels and not self.labels:
+                raise ValueError(
+                    f"The component '{self.name}' has nothing to learn from: none of {len(references)} annotated "
+                    f"Docs has entities in doc.ents. Set them, or list the labels in [initialize.components."
+                    f"{self.name}]; and see that the path names a file that ends in .spacy, or a folder of such."
+                )
         self._add_labels(labels)
         self._require_labels()
         sample = [example.x for example in islice(get_examples(), 10)]

@@ -20,6 +20,8 @@ from .segments import check_place_of_segments
 # Listener -> the encoder that it learnt from, as far as that is known. Names say nothing: a sourced head
 # listens to whoever has the name of its own encoder.
 TEACHERS: MutableMapping[Model, "weakref.ref[BertShim]"] = weakref.WeakKeyDictionary()
+# Layers that take rows of windows.
+READERS_OF_ROWS = {"take-first-pieces", "with-rows"}
 
 
 class Stranger(NamedTuple):
@@ -154,8 +156,22 @@ class ListenedTo:
 
     def _link(self, listener: Model, component: Any) -> None:
         check_mixes(component.model, listener, len(shim_of(self.model)._model.layers))
+        self._warn_of_rows(listener, component)
         self._warn_of_stranger(listener, component)
         self.add_listener(listener, component.name)
+
+    def _warn_of_rows(self, listener: Model, component: Any) -> None:
+        """Warn if rows of windows go to a head of spaCy's that reads token vectors: what Thinc says of it is
+        that this may be a bug in Thinc."""
+        names = {node.name for node in component.model.walk()}
+        is_stock = type(component).__module__.startswith("spacy.")
+        if isinstance(listener, PieceListenerModel) and is_stock and not names & READERS_OF_ROWS:
+            warnings.warn(
+                f"The component '{component.name}' listens to '{self.name}' by spacy-bert.BertPieceListener.v1, "
+                f"which gives vectors of pieces, for bert_ner and span_qa. Give it spacy-bert.BertListener.v1, "
+                f"of which a token's vector is the mean of its pieces'.",
+                stacklevel=2,
+            )
 
     def note_learner(self, listener: Model) -> None:
         """listener (Model): A layer of a head that learns from this encoder's vectors, as of now."""

@@ -27,6 +27,11 @@ class Home:
     def __reduce__(self) -> Tuple[Any, ...]:
         return type(self), ()
 
+    def components(self) -> List[Any]:
+        """RETURNS (List[Any]): All of its components, disabled ones, too; none if it is not known."""
+        nlp = None if self._nlp is None else self._nlp()
+        return [] if nlp is None else [pipe for _, pipe in nlp.components]
+
     def behind(self, component: Any, *, disabled: bool) -> Optional[List[Tuple[str, Any]]]:
         """component (Any): A component.
         disabled (bool): Whether to list those that are disabled, too.

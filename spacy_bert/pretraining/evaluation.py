@@ -80,6 +80,7 @@ class Evaluation:
         tally = torch.zeros(len(COUNTS), dtype=torch.float64, device=device)
         # Of each piece, how often it was masked: what the baseline can know.
         counts = torch.zeros(model.config.vocab_size, dtype=torch.int64, device=device)
+        n_not_next = torch.zeros((), dtype=torch.int64, device=device)
         model.eval()
         try:
             with torch.no_grad():
@@ -90,12 +91,14 @@ class Evaluation:
                     with autocast():
                         tally += model(batch, Totals.of([batch]))[1]
                     counts += torch.bincount(batch.masked_ids, minlength=len(counts))
+                    n_not_next += batch.not_next.sum()
                 with autocast():
                     samples = [self._fill(model, gap, device) for gap in self._gaps]
         finally:
             model.train()
         most_frequent = int(counts[self._store.manifest.most_frequent_id])
-        return {**means(tally), **_extra(tally, most_frequent), "samples": samples}
+        extra = _extra(tally, most_frequent, int(n_not_next))
+        return {**means(tally), **extra, "samples": samples}
 
     def _read(self) -> Iterator[PretrainingBatch]:
         config, n_pieces = self._config, 0
@@ -144,13 +147,14 @@ def means(tally: Tensor) -> Dict[str, Optional[float]]:
     return result
 
 
-def _extra(tally: Tensor, most_frequent: int) -> Dict[str, Optional[float]]:
+def _extra(tally: Tensor, most_frequent: int, n_not_next: int) -> Dict[str, Optional[float]]:
+    """Baselines: what always the same answer gets right."""
     loss, _, count = tally[:3].tolist()
-    if not count:
-        return {"mlm_perplexity": None, "mlm_baseline": None}
+    n_pairs = tally[5].item()
     return {
-        "mlm_perplexity": math.exp(min(loss / count, 700.0)),
-        "mlm_baseline": most_frequent / count,
+        "mlm_perplexity": math.exp(min(loss / count, 700.0)) if count else None,
+        "mlm_baseline": most_frequent / count if count else None,
+        "nsp_baseline": max(n_not_next, n_pairs - n_not_next) / n_pairs if n_pairs else None,
     }
 
 

@@ -138,7 +138,10 @@ def eval_line(event: Dict[str, Any]) -> str:
             f"{event['mlm_accuracy']:.1%} (most frequent piece {event['mlm_baseline']:.1%})"
         )
     if event["nsp_loss"] is not None:
-        parts.append(f"nsp {event['nsp_loss']:.3f}, accuracy {event['nsp_accuracy']:.1%}")
+        parts.append(
+            f"nsp {event['nsp_loss']:.3f}, accuracy {event['nsp_accuracy']:.1%} "
+            f"(more frequent answer {event['nsp_baseline']:.1%})"
+        )
     lines = [" ".join(parts)]
     for sample in event["samples"][:1]:
         guesses = ", ".join(f"{piece} {share:.0%}" for piece, share in sample["predictions"][:3])

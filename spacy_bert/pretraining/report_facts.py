@@ -48,9 +48,10 @@ def figures(run: RunLog) -> List[Tuple[str, str, str]]:
     if accuracy is not None:
         note = "" if baseline is None else f"most frequent piece {baseline:.1%}"
         found.append(("masked-LM accuracy, held out", f"{accuracy:.1%}", note))
-    accuracy = run.last("eval", "nsp_accuracy")
+    accuracy, baseline = run.last("eval", "nsp_accuracy"), run.last("eval", "nsp_baseline")
     if accuracy is not None:
-        found.append(("next-sentence accuracy, held out", f"{accuracy:.1%}", "chance 50%"))
+        note = "" if baseline is None else f"more frequent answer {baseline:.1%}"
+        found.append(("next-sentence accuracy, held out", f"{accuracy:.1%}", note))
     best = run.best_eval()
     if best is not None:
         loss = number(best.get("mlm_loss"))

@@ -91,14 +91,9 @@ def _lines(panel: Panel, run: RunLog, i: int, n_runs: int) -> List[Line]:
 
 def _comparisons(panel: Panel, runs: Sequence[RunLog]) -> List[Line]:
     """What it takes no network for."""
-    steps = [row["step"] for run in runs for row in (*run.train[:1], *run.train[-1:], *run.evals)]
-    ends = np.array([min(steps), max(steps)], dtype=np.float64)
-    if panel.held_out == "nsp_accuracy":
-        return [Line(ends, np.array([0.5, 0.5]), "chance", MUTED, "dashed")]
-    if panel.held_out == "mlm_accuracy":
-        lines = [
-            Line(*run.series("eval", "mlm_baseline"), "baseline", MUTED, "dashed") for run in runs
-        ]
+    if panel.held_out in ("mlm_accuracy", "nsp_accuracy"):
+        key = panel.held_out.replace("accuracy", "baseline")
+        lines = [Line(*run.series("eval", key), "baseline", MUTED, "dashed") for run in runs]
         lines = [line for line in lines if len(line.y)]
         return lines[:1] if len({float(line.y[-1]) for line in lines}) == 1 else lines
     return []

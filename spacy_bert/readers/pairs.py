@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Where a Doc keeps what the `id` column says of it: doc.user_data["id"].
 ID_KEY = "id"
+# Those of one text.
+Labels = Tuple[str, ...]
 
 
 class PairsCorpus:
@@ -24,7 +26,7 @@ class PairsCorpus:
 
     A row becomes a Doc; if there is a second text, the pair Doc that `spacy_bert.make_pair` makes. A
     label becomes `doc.cats`, 1.0 for it and 0.0 for all others of the file, as spaCy's `textcat`
-    learns from; a number becomes `doc._.score`, as `text_regressor` learns from.
+    learns from, and a list of labels (in JSON) 1.0 for each of them, as `textcat_multilabel` does; a number becomes `doc._.score`, as `text_regressor` learns from.
 
     path (Union[str, Path]): The file.
     text_a (Column): The column of the text, or of the first text of a pair: a name, or a number from 0.
@@ -85,17 +87,17 @@ class PairsCorpus:
         for row, label, score in zip(rows, labels, scores, strict=True):
             predicted, reference = self._doc(nlp, row), self._doc(nlp, row)
             if label is not None:
-                reference.cats = {name: float(name == label) for name in names}
+                reference.cats = {name: float(name in label) for name in names}
             set_score(reference, score)
             yield Example(predicted, reference)
 
     def annotations(
         self, trained: Optional[Set[str]] = None
-    ) -> List[Tuple[Optional[str], Optional[float]]]:
+    ) -> List[Tuple[Optional[Labels], Optional[float]]]:
         """Check the file as a call does, without making Docs.
 
         trained (Optional[Set[str]]): The labels that there may be, if that is known.
-        RETURNS (List[Tuple[Optional[str], Optional[float]]]): Label and number of each row, in order.
+        RETURNS (List[Tuple[Optional[Labels], Optional[float]]]): Labels and number of each row, in order.
         RAISES: OSError or ValueError as above."""
         rows = self.rows()
         for row in rows:
@@ -105,9 +107,8 @@ class PairsCorpus:
     def file_labels(self) -> List[str]:
         """RETURNS (List[str]): The labels as the file has them.
         RAISES: OSError or ValueError as above."""
-        return sorted(
-            {label for label in map(self._text_of_label, self.rows()) if label is not None}
-        )
+        found = map(self._texts_of_labels, self.rows())
+        return sorted({label for labels in found for label in labels or ()})
 
     def rows(self) -> List[Row]:
         """RETURNS (List[Row]): The rows of the file, up to `limit`.
@@ -151,32 +152,47 @@ class PairsCorpus:
             doc.user_data[ID_KEY] = str(row.values[self.id])
         return doc
 
-    def _text_of_label(self, row: Row) -> Optional[str]:
+    def _texts_of_labels(self, row: Row) -> Optional[Labels]:
+        """As the file has them; None where there is no annotation."""
         if self.label is None:
             return None
         value = row.values[self.label]
-        text = value.strip() if isinstance(value, str) else str(value).lower()
-        if text in self.missing or (value is None and "" in self.missing):
+        if isinstance(value, list):
+            return tuple(dict.fromkeys(self._text_of_label(row, one) for one in value))
+        if value is None and "" in self.missing:
             return None
-        if not text or value is None:
+        text = "" if value is None else _as_text(value)
+        return None if text in self.missing else (self._text_of_label(row, value),)
+
+    def _text_of_label(self, row: Row, value: Any) -> str:
+        if isinstance(value, (dict, list)):
             raise self.table.error(
                 row.line,
-                f'the label in column {self.label!r} is empty. Add it; or set missing = [""] to '
-                f"read such texts without a label.",
+                f"the label in column {self.label!r} is {str(value)[:60]}. A text, number or list of them was "
+                f"expected.",
+            )
+        text = "" if value is None else _as_text(value)
+        if not text:
+            raise self.table.error(
+                row.line,
+                f'the label in column {self.label!r} is empty. Add it; or set missing = [""] (--missing "") '
+                f"to read such texts without a label.",
             )
         return text
 
-    def _label(self, row: Row) -> Optional[str]:
-        text = self._text_of_label(row)
-        if self.labels is None or text is None:
-            return text
-        if text not in self.labels:
-            raise self.table.error(
-                row.line,
-                f"the label in column {self.label!r} is {text!r}, but labels lists "
-                f"{', '.join(map(repr, self.labels))}. Add it there, or to missing.",
-            )
-        return self.labels[text]
+    def _label(self, row: Row) -> Optional[Labels]:
+        """As they are to be called."""
+        texts = self._texts_of_labels(row)
+        if self.labels is None or texts is None:
+            return texts
+        for text in texts:
+            if text not in self.labels:
+                raise self.table.error(
+                    row.line,
+                    f"the label in column {self.label!r} is {text!r}, but labels lists "
+                    f"{', '.join(map(repr, self.labels))}. Add it there, or to missing.",
+                )
+        return tuple(dict.fromkeys(self.labels[text] for text in texts))
 
     def _score(self, row: Row) -> Optional[float]:
         if self.score is None:
@@ -192,18 +208,19 @@ class PairsCorpus:
         if not math.isfinite(score) or isinstance(value, bool):
             raise self.table.error(
                 row.line,
-                f"the number in column {self.score!r} is {text!r}, but a finite number is expected. "
-                f"Correct it; or set missing = [{text!r}] to read such texts without a number.",
+                f"the number in column {self.score!r} is {text!r}, but a finite number is expected, with a "
+                f"decimal point. Correct it; or set missing = [{text!r}] (--missing {text!r}) to read such "
+                f"texts without a number.",
             )
         return score
 
-    def _labels(self, rows: Sequence[Row], trained: Optional[Set[str]]) -> List[Optional[str]]:
-        """The label of each row, as it is to be called."""
+    def _labels(self, rows: Sequence[Row], trained: Optional[Set[str]]) -> List[Optional[Labels]]:
+        """The labels of each row, as they are to be called."""
         labels = [self._label(row) for row in rows]
         if self.label is None or trained is None:
             return labels
-        for row, label in zip(rows, labels, strict=True):
-            if label is not None and label not in trained:
+        for row, of_row in zip(rows, labels, strict=True):
+            for label in set(of_row or ()) - trained:
                 raise self.table.error(
                     row.line,
                     f"the label {label!r} is none of those that the text classifier was "
@@ -213,12 +230,12 @@ class PairsCorpus:
                 )
         return labels
 
-    def _names(self, labels: Sequence[Optional[str]], trained: Optional[Set[str]]) -> List[str]:
+    def _names(self, labels: Sequence[Optional[Labels]], trained: Optional[Set[str]]) -> List[str]:
         """All labels: those that were listed, or are in the file; and those that were trained, which a
         file of few rows may lack."""
         if self.label is None:
             return []
-        found = {label for label in labels if label is not None}
+        found = {label for of_row in labels for label in of_row or ()}
         listed = list(dict.fromkeys((self.labels or {}).values())) or sorted(found)
         if trained is not None:
             listed = [name for name in listed if name in trained]
@@ -232,6 +249,10 @@ class PairsCorpus:
                 f"the first component, and to annotating_components.",
                 stacklevel=3,
             )
+
+
+def _as_text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else str(value).lower()
 
 
 def trained_labels(nlp: "Language") -> Optional[Set[str]]:

@@ -78,6 +78,11 @@ def read_squad(path: Union[str, Path], *, annotated: bool = True) -> List[Questi
 
 
 def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no file {path} (looked from {Path.cwd()}). Name a JSON file in the format of SQuAD, "
+            f"or one of it with .gz."
+        )
     try:
         raw = path.read_bytes()
         raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
@@ -90,7 +95,10 @@ def _load(path: Path) -> Any:
         gzip.BadGzipFile,
         zlib.error,
     ) as error:
-        raise ValueError(f"{path} is no JSON file in UTF-8, or damaged: {error}.") from None
+        raise ValueError(
+            f"{path} is no JSON file in UTF-8, or damaged: {error}. A file in the format of SQuAD was "
+            f"expected; name one, or fetch it again."
+        ) from None
 
 
 def _list(parent: Any, key: str, place: str) -> List[Any]:
@@ -114,7 +122,10 @@ def _text(parent: Any, key: str, place: str) -> str:
 def _question(entry: Any, context: str, title: str, place: str, annotated: bool) -> Question:
     name = entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(name, (str, int)) or isinstance(name, bool):
-        raise ValueError(f"{place}: 'id' should be a text, but it is {name!r}.")
+        raise ValueError(
+            f"{place}: 'id' should be a text, but it is {name!r}. Predictions are written by it: add one "
+            f"that no other question has."
+        )
     asked = _text(entry, "question", place)
     if not annotated and "answers" not in entry:
         return Question(str(name), asked, context, [], title, False)

@@ -101,7 +101,7 @@ class Table:
         if ending not in ENDINGS:
             raise ValueError(
                 f"The ending of {self.path} tells no format; known are {', '.join(ENDINGS)}, each "
-                f"also with .gz. Rename the file, or set format to tsv, csv or jsonl."
+                f"also with .gz. Rename the file, or set format (--format) to tsv, csv or jsonl."
             )
         return ENDINGS[ending]
 
@@ -161,7 +161,7 @@ class Table:
         except csv.Error as error:
             raise self.error(
                 start,
-                f'the quotation marks do not match ({error}). If they enclose nothing, set quoting = "none".',
+                f'the quotation marks do not match ({error}). If they enclose nothing, set quoting = "none" (--quoting none).',
             ) from None
         finally:
             csv.field_size_limit(limit)
@@ -184,8 +184,8 @@ class Table:
                 raise self.error(
                     line,
                     f"{len(values)} values, but {by} {len(first)}. The row begins with "
-                    f"{values[0][:40]!r}. Repair it; or set quoting, which is {self.quoting!r}, to "
-                    f'the file\'s own way; or set bad_rows = "skip".',
+                    f"{values[0][:40]!r}. Repair it; or set quoting (--quoting), which is {self.quoting!r}, to "
+                    f'the file\'s own way; or set bad_rows = "skip" (--bad-rows skip).',
                 )
         if bad:
             warnings.warn(
@@ -214,8 +214,11 @@ class Table:
         if names.count(column) != 1:
             found = ", ".join(map(repr, names))
             n_times = "twice or more" if column in names else "not"
+            hint = ""
+            if len(names) == 1 and (other := next((c for c in ";\t,|" if c in names[0]), None)):
+                hint = f" It seems to be divided by {other!r}, where {DELIMITERS[self.format]!r} is read: save it so."
             raise ValueError(
-                f"Column {column!r} is {n_times} in the header of {self.path}, which is {found}. Name "
+                f"Column {column!r} is {n_times} in the header of {self.path}, which is {found}.{hint} Name "
                 f"a column of it, or its number from 0; without a header, set header = false (--no-header)."
             )
         return names.index(column)

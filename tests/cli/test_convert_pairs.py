@@ -83,6 +83,8 @@ def test_refuses_in_one_message(run: Any, tsv: Any, tmp_path: Any) -> None:
     assert result.exit_code == 1 and "OLD=NEW" in result.stderr
     result = run("convert-pairs", tsv, tmp_path / "a.spacy", "-a", "a", "--label", "y", "-r", "x=y")
     assert result.exit_code == 1 and "no label 'x'. It has" in result.stderr
+    result = run("convert-pairs", tsv, tmp_path / "a", "-a", "a")
+    assert result.exit_code == 1 and "by their ending. Name it" in result.stderr
     result = run("convert-pairs", tsv, tsv, "-a", "a")
     assert result.exit_code == 1 and "--force" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == [tsv.name]

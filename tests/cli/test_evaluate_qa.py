@@ -89,8 +89,10 @@ def test_bad_input(run, trained, data, tmp_path):
     spacy.blank("en").to_disk(blank)
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
+    (tmp_path / "above" / "model-best").mkdir(parents=True)
     for arguments, message in (
         ((tmp_path / "none", data), "is no saved pipeline"),
+        ((tmp_path / "above", data), "above/model-best: is that what was meant?"),
         ((blank, data), "0 components that answer questions"),
         ((trained, tmp_path / "none.json"), "none.json"),
         ((trained, bad), "a list 'data' was expected"),

@@ -105,11 +105,15 @@ def test_prints_what_it_found(run, pipeline):
         ("file", ["is a file", "Give the folder"]),
         ("empty", ["Found: nothing", "config.json", "meta.json and config.cfg"]),
         ("other", ["'gpt2' model", "only BERT"]),
+        ("train.spacy", ["is a file", "annotated texts", "debug data"]),
+        ("trained", ["holds nothing that is known", "trained/model-best: is that"]),
     ],
 )
 def test_refuses_in_one_message(run, tmp_path, name, expected):
     """Catches a mistake that ends in a traceback, or in a message without remedy."""
     (tmp_path / "file").write_text("x")
+    (tmp_path / "train.spacy").write_text("x")
+    (tmp_path / "trained" / "model-best").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "gpt2"}')

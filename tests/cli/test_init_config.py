@@ -242,6 +242,7 @@ def test_force_replaces_and_a_failure_does_not(write, monkeypatch):
     "change, expected",
     [
         ({"-p": "nre"}, ["'nre'", "Did you mean ner?", "textcat"]),
+        ({"-p": "ner textcat"}, ["commas between names: ner,textcat"]),
         ({"-p": "ner,ner"}, ["'ner' 2 times", "another name"]),
         ({"-p": "segments"}, ["segments", "Name one or more of ner"]),
         ({"-p": " , "}, ["nothing", "Name one or more of ner"]),
@@ -249,6 +250,7 @@ def test_force_replaces_and_a_failure_does_not(write, monkeypatch):
         ({"-l": "../x"}, ["--lang is '../x'"]),
         ({"-c": "no/such/folder"}, ["no/such/folder", "config.json"]),
         ({"-c": "{tmp}/empty"}, ["config.json is missing", "vocab.txt"]),
+        ({"-c": "{tmp}/run"}, ["Is", "run/checkpoint-best what was meant?"]),
         ({"-c": "{tmp}/pipeline"}, ["is a spaCy pipeline", "`source`"]),
         ({"-c": "{tmp}/file"}, ["is a file", "directory"]),
         ({"-c": "a${{b}}"}, ["begins the name of another setting"]),
@@ -262,6 +264,7 @@ def test_force_replaces_and_a_failure_does_not(write, monkeypatch):
 def test_refuses_in_one_message(run, tiny_checkpoint, tmp_path, change, expected):
     """Catches a mistake that ends in a traceback, in a message without remedy, or in a file."""
     (tmp_path / "empty").mkdir()
+    (tmp_path / "run" / "checkpoint-best").mkdir(parents=True)
     (tmp_path / "file").write_text("old")
     spacy.blank("en").to_disk(tmp_path / "pipeline")
     given = {"output": "{tmp}/x.cfg", "-c": str(tiny_checkpoint), "-p": "ner", **change}

@@ -53,7 +53,7 @@ def test_overrides(run: Callable[..., Any], store: Path, tmp_path: Path) -> None
     "options, message",
     [
         (["--paths.store", "null"], "names no store"),
-        (["--training.steps", "3"], "'steps'.*max_steps"),
+        (["--training.steps", "3"], "with .*--training.steps 3: .*'steps'.*max_steps"),
         (["--training.max_steps", "many"], "'many'"),
         (["--steps", "3"], "--training.max_steps 100"),
         (["--paths.store", "/nowhere"], "no store /nowhere"),

@@ -58,6 +58,9 @@ def test_all_pipes_train_together(write, train_pipeline, corpus, tiny_checkpoint
     overrides = {
         "components.parser.min_action_freq": 1,
         "components.trainable_lemmatizer.min_tree_freq": 1,
+        # Each has a key of its own, but the corpus has one.
+        "components.spancat_singlelabel.spans_key": "sc",
+        "components.span_finder.spans_key": "sc",
     }
     pipes = [pipe for pipe in HEADS if pipe != "span_qa"]  # it learns from pairs only
     nlp = train_pipeline(write(",".join(pipes)), corpus, overrides)

@@ -299,7 +299,7 @@ def test_no_labels(tiny_nlp, make_examples):
     tiny_nlp.add_pipe("bert_ner", config=bert_ner(listener()))
     with pytest.raises(ValueError, match="E143"):
         tiny_nlp("Alice")
-    with pytest.raises(ValueError, match="E143"):
+    with pytest.raises(ValueError, match=r"nothing to learn from: none of 6 .*doc\.ents.*\.spacy"):
         tiny_nlp.initialize(lambda: make_examples(tiny_nlp, ner=False))
 
 

@@ -32,7 +32,7 @@ def evaluation(step: int, *, nsp: bool = True, **changes: Any) -> Row:
     return {
         "event": "eval", "step": step, "seconds": step * 0.5, "mlm_loss": loss,
         "mlm_perplexity": math.exp(loss), "mlm_accuracy": 0.321, "mlm_baseline": 0.052,
-        "nsp_loss": 0.4 if nsp else None, "nsp_accuracy": 0.876 if nsp else None,
+        "nsp_loss": 0.4 if nsp else None, "nsp_accuracy": 0.876 if nsp else None, "nsp_baseline": 0.62 if nsp else None,
         "samples": [{"text": "The [MASK] sat.", "answer": "king", "predictions": [["man", 0.5], ["king", 0.25], ["cat", 0.1], ["##s", 0.01]]}],
         **changes,
     }  # fmt: skip

@@ -45,6 +45,7 @@ def test_figures_are_right(store: TokenStore) -> None:
     evaluation, model, config, held_out = make(store, {"training.eval_pieces": 0})
     result = evaluation(model, autocast=fp32)
     losses, right, guess, n = 0.0, 0, 0, 0
+    not_next = []
     model.eval()
     stream = PretrainingStream(
         store, held_out, objective=config.objective, max_length=48, batch_pieces=192, seed=0, epochs=1
@@ -57,7 +58,10 @@ def test_figures_are_right(store: TokenStore) -> None:
             right += int((logits.argmax(1) == batch.masked_ids).sum())
             guess += int((batch.masked_ids == store.manifest.most_frequent_id).sum())
             n += len(batch.masked_ids)
+            not_next += batch.not_next.tolist()
     assert n > 100 and guess > 0
+    share = sum(not_next) / len(not_next)
+    assert result["nsp_baseline"] == max(share, 1 - share) > 0.5
     assert result["mlm_loss"] == pytest.approx(losses / n, rel=1e-5)
     assert result["mlm_accuracy"] == right / n
     assert result["mlm_baseline"] == guess / n

@@ -147,6 +147,11 @@ BROKEN = [
     ("a.csv", 'a,b,y\nx,"y,1\nz,w,1\n', {}, ["line 2", "quotation marks", 'quoting = "none"']),
     ("a.jsonl", '{"a": "x", "b": "y"}\n', {}, ["line 1", "no key 'y'", "'a', 'b'"]),
     ("a.jsonl", '{"a": 3, "b": "y", "y": 1}\n', {}, ["line 1", "is 3, which is no string"]),
+    ("a.jsonl", '{"a": "x", "b": "y", "y": {"p": 1}}\n', {}, ["line 1", "is {'p': 1}", "list of them"]),
+    ("a.jsonl", '{"a": "x", "b": "y", "y": ["p", ["q"]]}\n', {}, ["line 1", "is ['q']"]),
+    ("a.jsonl", '{"a": "x", "b": "y", "y": ["p", ""]}\n', {}, ["line 1", "is empty"]),
+    ("a.csv", "a;b;y\nx;y;1\n", {}, ["divided by ';', where ',' is read"]),
+    ("a.tsv", "a\tb\ty\nx\ty\t1,5\n", {"label": None, "score": "y"}, ["'1,5'", "decimal point"]),
     ("a.jsonl", "[" * 200_000, {}, ["line 1", "not valid JSON"]),
     ("a.jsonl", '\n{"a"\n', {}, ["line 2", "not valid JSON"]),
     ("a.jsonl", '["a"]\n', {}, ["line 1", "no JSON object"]),
@@ -169,6 +174,24 @@ def test_broken_files(
         list(PairsCorpus(write(name, content), **given)(nlp))
     for part in expected:
         assert part in str(error.value)
+
+
+def test_several_labels(nlp: Any, write: Any) -> None:
+    """Catches a list of labels that becomes the name of one."""
+    rows: List[Dict[str, Any]] = [
+        {"text": "x", "y": ["B", "A", "A"]}, {"text": "y", "y": []}, {"text": "z", "y": "C"}, {"text": "w", "y": None}
+    ]  # fmt: skip
+    path = write("a.jsonl", "\n".join(map(json.dumps, rows)))
+    corpus = PairsCorpus(path, text_a="text", label="y", missing=[""])
+    cats = [example.reference.cats for example in corpus(nlp)]
+    assert cats == [
+        {"A": 1.0, "B": 1.0, "C": 0.0}, {"A": 0.0, "B": 0.0, "C": 0.0}, {"A": 0.0, "B": 0.0, "C": 1.0}, {}
+    ]  # fmt: skip
+    assert corpus.file_labels() == ["A", "B", "C"]
+    renamed = PairsCorpus(
+        path, text_a="text", label="y", missing=[""], labels={x: "all" for x in "ABC"}
+    )
+    assert [example.reference.cats for example in renamed(nlp)][0] == {"all": 1.0}
 
 
 def test_no_such_file(nlp: Any, tmp_path: Any) -> None:

@@ -177,8 +177,9 @@ def test_damaged_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="bad.json is no JSON file"):
             read_squad(path)
-    with pytest.raises(OSError, match="none.json"):
-        read_squad(tmp_path / "none.json")
+    for missing in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"no file {missing}.*JSON file in the format"):
+            read_squad(missing)
 
 
 def test_lone_surrogates(write):
