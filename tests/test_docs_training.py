@@ -26,7 +26,7 @@ def test_page_runs(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     Path("reviews.tsv").write_text("text\tlabel\nGood.\tyes\nBad.\tno\n")
     Path("names.conll").write_text(CONLL)
-    data, use, back, further = blocks("python", PAGE)
+    data, use, back, further, python = blocks("python", PAGE)
     names: dict = {}
     exec(compile(data, "training.md", "exec"), names)
     text = "".join(blocks("sh", PAGE)).replace(HUB_ID, str(tiny_checkpoint))
@@ -56,6 +56,9 @@ def test_page_runs(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert (
         before != after == pytest.approx(spacy.load("training/further")("Grace went to Rome.").cats)
     )
+    exec(compile(python.replace(HUB_ID, str(tiny_checkpoint)), "training.md", "exec"), names)
+    losses = names["losses"]
+    assert losses.keys() == {"bert", "ner", "textcat"} and min(losses.values()) > 0
     section = blocks("ini", PAGE)[0]
     assert "source" in section
     check_sources(section)
