@@ -12,7 +12,7 @@ sequence of tags.
 Legend: T tokens of a batch of texts, one text behind the other. L labels.
 """
 
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -98,20 +98,32 @@ def forbid(
     )
 
 
+# How long a stretch has to be for cutting it to be worth while, and up to how many numbers a step may then
+# take (measured: less takes no less time).
+WORTH_CUTTING = 256
+CHEAP_STEP = {np.maximum: 512, np.logaddexp: 128}
+
+
 class Steps(NamedTuple):
-    """The tokens of all stretches side by side, the longest stretch first, so that a step takes one
-    token of each and nothing is padded. A stretch ends where no entity can be open.
+    """The tokens of all parts side by side, the longest part first, so that a step takes one token of each
+    and nothing is padded. A part is a stretch, which ends where no entity can be open, or a piece of a very
+    long one.
 
     rows (np.ndarray): The token of each place in the order of the steps, shape (T,).
     bounds (List[Tuple[int, int]]): First place of each step, and the one after its last.
+    order (np.ndarray): Which part is the first of a step, the second, ..., shape (n_parts,).
+    rank (np.ndarray): Which part of its stretch each part is, counted from 0, shape (n_parts,).
     """
 
     rows: np.ndarray
     bounds: List[Tuple[int, int]]
+    order: np.ndarray
+    rank: np.ndarray
 
 
-def plan_steps(scores: TagScores) -> Steps:
+def plan_steps(scores: TagScores, plus: Any = np.maximum) -> Steps:
     """scores (TagScores): Scores in which the last token of each text begins and continues nothing.
+    plus (np.ufunc): What is to be computed; see `_forward`.
     RETURNS (Steps): How to go through them.
     RAISES: ValueError if an entity could go on after the last token."""
     onwards = np.concatenate([scores.begin, scores.inside], axis=1)
@@ -121,14 +133,28 @@ def plan_steps(scores: TagScores) -> Steps:
             "The scores let an entity go on after the last token. Mark the last token of each text "
             "as final in `forbid`."
         )
-    ends = np.flatnonzero(closing) + 1
-    lengths = np.diff(ends, prepend=0)
-    places = np.arange(len(closing)) - np.repeat(ends - lengths, lengths)
+    lengths = np.diff(np.flatnonzero(closing) + 1, prepend=0)
+    size = _part_size(lengths, scores.begin.shape[1], plus)
+    n_parts = -(-lengths // size)
+    rank = _ranges(n_parts)
+    lengths = np.minimum(size, np.repeat(lengths, n_parts) - rank * size)
+    places = _ranges(lengths)
     # By step and, within, the longest first: those that have ended are always the last ones.
     rows = np.lexsort((np.repeat(-lengths, lengths), places))
     stops = np.cumsum(np.bincount(places)) if len(places) else np.zeros(0, np.int64)
     starts = [0, *stops.tolist()]
-    return Steps(rows, list(zip(starts, starts[1:])))
+    order = np.argsort(-lengths, kind="stable")
+    return Steps(rows, list(zip(starts, starts[1:])), order, rank)
+
+
+def _part_size(lengths: np.ndarray, n_labels: int, plus: Any) -> int:
+    """How long a part is to be. A step takes about as long for one token as for some hundreds: a long text
+    alone is cut, and all that each of its parts may begin and end with is gone through."""
+    longest = int(lengths.max(initial=1))
+    width = lengths.sum() / longest
+    if longest < WORTH_CUTTING or width * n_labels * (n_labels + 1) > CHEAP_STEP[plus]:
+        return longest
+    return int(longest**0.5) + 1
 
 
 def decode(scores: TagScores) -> Entities:
@@ -142,7 +168,8 @@ def decode(scores: TagScores) -> Entities:
         return Entities(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
     steps = plan_steps(scores)
     units, stay = scores.unit.argmax(1), _stay(scores, np.maximum)
-    closed, opened = _forward(scores, stay, steps, np.maximum)
+    across = _across(scores, stay, steps, np.maximum)
+    closed, opened = _forward(scores, stay, steps, np.maximum, across)
     # State after a token -> the best one before it. States: 0 none open, 1 + i label i open.
     ending = opened + scores.last
     back = np.zeros((n_tokens, n_labels + 1), dtype=np.int64)
@@ -172,10 +199,11 @@ def probabilities(scores: TagScores, entities: Entities) -> np.ndarray:
     starts, ends, labels = entities
     if not len(starts):
         return np.zeros(0)
-    steps = plan_steps(scores)
+    steps = plan_steps(scores, np.logaddexp)
     stay = _stay(scores, np.logaddexp)
-    closed, _ = _forward(scores, stay, steps, np.logaddexp)
-    rest = _backward(scores, stay, steps)
+    across = _across(scores, stay, steps, np.logaddexp)
+    closed, _ = _forward(scores, stay, steps, np.logaddexp, across)
+    rest = _backward(scores, stay, steps, across)
     lengths = ends - starts
     rows = np.repeat(starts, lengths) + _ranges(lengths)
     columns = np.repeat(labels, lengths)
@@ -185,7 +213,7 @@ def probabilities(scores: TagScores, entities: Entities) -> np.ndarray:
     tags = np.where(is_first & is_last, scores.unit[rows, columns], tags)
     inner = np.add.reduceat(tags, np.cumsum(lengths) - lengths)
     # `rest` of a stretch's first token is the sum over all its sets.
-    firsts = np.sort(steps.rows[: steps.bounds[0][1]])
+    firsts = np.sort(steps.rows[: steps.bounds[0][1]])[steps.rank == 0]
     total = rest[firsts[np.searchsorted(firsts, starts, side="right") - 1]]
     is_cut = np.isin(ends, firsts) | (ends == len(rest))
     behind = np.where(is_cut, 0.0, rest[np.minimum(ends, len(rest) - 1)])
@@ -202,46 +230,87 @@ def _stay(scores: TagScores, plus: Any) -> np.ndarray:
     return plus(scores.outside, plus.reduce(scores.unit, axis=1))
 
 
+def _ordered(scores: TagScores, stay: np.ndarray, steps: Steps) -> Iterator[np.ndarray]:
+    """In the order of the steps, each of them a slice."""
+    return (x[steps.rows] for x in (stay, scores.begin, scores.inside, scores.last))
+
+
+def _across(scores: TagScores, stay: np.ndarray, steps: Steps, plus: Any) -> np.ndarray:
+    """What leads from each state before a part to each behind it, shape (n_parts, L + 1, L + 1). States: 0
+    none open, 1 + i label i open. Not computed (all 0), where no stretch is cut."""
+    n_parts, n_labels = len(steps.order), scores.begin.shape[1]
+    if not steps.rank.any():
+        return np.zeros((n_parts, n_labels + 1, n_labels + 1))
+    stays, begin, inside, last = _ordered(scores, stay, steps)
+    at = np.full((n_parts, n_labels + 1, n_labels + 1), -np.inf)
+    at[:] = np.where(np.eye(n_labels + 1) == 1, 0.0, -np.inf)
+    for start, stop in steps.bounds:
+        now = slice(start, stop)
+        # Parts that have ended, the last ones, stay as they are.
+        here, into = at[: stop - start, :, :1], at[: stop - start, :, 1:]
+        through = plus(here[..., 0] + stays[now, None], plus.reduce(into + last[now, None], axis=2))
+        into[:] = plus(here + begin[now, None], into + inside[now, None])
+        here[..., 0] = through
+    result = np.empty_like(at)
+    result[steps.order] = at
+    return result
+
+
+def _parts_by_rank(steps: Steps) -> List[np.ndarray]:
+    """The first parts of all stretches, the second ones, ..."""
+    by_rank = np.argsort(steps.rank, kind="stable")
+    return np.split(by_rank, np.cumsum(np.bincount(steps.rank))[:-1]) if len(by_rank) else []
+
+
+def _states(n_parts: int, n_labels: int) -> np.ndarray:
+    """None open, for certain, shape (n_parts, L + 1)."""
+    result = np.full((n_parts, n_labels + 1), -np.inf)
+    result[:, 0] = 0.0
+    return result
+
+
 def _forward(
-    scores: TagScores, stay: np.ndarray, steps: Steps, plus: Any
+    scores: TagScores, stay: np.ndarray, steps: Steps, plus: Any, across: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
     """What leads up to each token, within its stretch.
 
     plus (np.ufunc): np.maximum for the best way, np.logaddexp for the sum of all.
+    across (np.ndarray): What leads through each part, shape (n_parts, L + 1, L + 1).
     RETURNS (Tuple[np.ndarray, np.ndarray]): Scores of having none open before it, shape (T,), and of
         each label open, shape (T, L).
     """
-    # In the order of the steps, each of them a slice.
-    stays, begin, inside, last = (
-        x[steps.rows] for x in (stay, scores.begin, scores.inside, scores.last)
-    )
-    closed, opened = np.zeros_like(stays), np.full_like(begin, -np.inf)
-    here, into = closed[: steps.bounds[0][1]], opened[: steps.bounds[0][1]]
-    for (start, _), (after, end) in zip(steps.bounds, steps.bounds[1:]):
-        width = end - after
-        here, into = here[:width], into[:width]
-        now = slice(start, start + width)
+    entry = _states(len(across), scores.begin.shape[1])
+    for parts in _parts_by_rank(steps)[1:]:
+        entry[parts] = plus.reduce(entry[parts - 1][:, :, None] + across[parts - 1], axis=1)
+    entry = entry[steps.order]
+    stays, begin, inside, last = _ordered(scores, stay, steps)
+    closed, opened = np.empty_like(stays), np.empty_like(begin)
+    here, into = entry[:, 0], entry[:, 1:]
+    for start, stop in steps.bounds:
+        now = slice(start, stop)
+        here, into = here[: stop - start], into[: stop - start]
+        closed[now], opened[now] = here, into
         through = plus(here + stays[now], plus.reduce(into + last[now], axis=1))
         into = plus(here[:, None] + begin[now], into + inside[now])
         here = through
-        closed[after:end], opened[after:end] = here, into
     return _in_text_order(closed, steps), _in_text_order(opened, steps)
 
 
-def _backward(scores: TagScores, stay: np.ndarray, steps: Steps) -> np.ndarray:
+def _backward(scores: TagScores, stay: np.ndarray, steps: Steps, across: np.ndarray) -> np.ndarray:
     """The sum of all that may follow from each token on, none open before it, to the end of its
     stretch, shape (T,)."""
-    stays, begin, inside, last = (
-        x[steps.rows] for x in (stay, scores.begin, scores.inside, scores.last)
-    )
-    n_labels = begin.shape[1]
+    after = _states(len(across), scores.begin.shape[1])
+    for parts in _parts_by_rank(steps)[:0:-1]:
+        after[parts - 1] = np.logaddexp.reduce(across[parts] + after[parts][:, None], axis=2)
+    after = after[steps.order]
+    stays, begin, inside, last = _ordered(scores, stay, steps)
     result = np.zeros_like(stays)
-    rest, open_rest = np.zeros(0), np.zeros((0, n_labels))
+    rest, open_rest = after[:0, 0], after[:0, 1:]
     for start, stop in reversed(steps.bounds):
-        new = stop - start - len(rest)
-        if new:  # stretches that end here, none open
-            rest = np.append(rest, np.zeros(new))
-            open_rest = np.vstack([open_rest, np.full((new, n_labels), -np.inf)])
+        if len(rest) < stop - start:  # parts that end here
+            new = slice(len(rest), stop - start)
+            rest = np.append(rest, after[new, 0])
+            open_rest = np.vstack([open_rest, after[new, 1:]])
         now = slice(start, stop)
         opening = np.logaddexp.reduce(begin[now] + open_rest, axis=1)
         open_rest = np.logaddexp(last[now] + rest[:, None], inside[now] + open_rest)
@@ -256,15 +325,36 @@ def _trace(back: np.ndarray, steps: Steps) -> np.ndarray:
     back (np.ndarray): State after each token -> the best one before it, shape (T, L + 1).
     """
     ordered = back[steps.rows]
-    states = np.zeros(len(back), dtype=np.int64)
-    state = np.zeros(0, dtype=np.int64)
-    for start, stop in reversed(steps.bounds):
-        new = stop - start - len(state)
-        if new:
-            state = np.append(state, np.zeros(new, dtype=np.int64))
-        state = ordered[np.arange(start, stop), state]
-        states[start:stop] = state
+    after = np.zeros(len(steps.order), dtype=np.int64)
+    if steps.rank.any():
+        # Which state before a part each of those behind it comes from.
+        found = np.empty((len(steps.order), back.shape[1]), dtype=np.int64)
+        found[steps.order] = _walk_back(ordered, steps, np.arange(back.shape[1]))[0]
+        for parts in _parts_by_rank(steps)[:0:-1]:
+            after[parts - 1] = found[parts, after[parts]]
+    states = _walk_back(ordered, steps, after[steps.order][:, None])[1]
     return _in_text_order(states, steps)
+
+
+def _walk_back(
+    ordered: np.ndarray, steps: Steps, after: np.ndarray
+) -> Tuple[np.ndarray, np.ndarray]:
+    """From the end of each part to its beginning.
+
+    ordered (np.ndarray): State after each place -> the best one before it, shape (T, L + 1).
+    after (np.ndarray): States behind each part, or all of them, shape (n_parts or 1, n).
+    RETURNS (Tuple[np.ndarray, np.ndarray]): States before each part, shape (n_parts, n), and before each place of the
+        first of them, shape (T,).
+    """
+    after = np.broadcast_to(after, (len(steps.order), after.shape[-1]))
+    states = np.zeros(len(ordered), dtype=np.int64)
+    state = after[:0]
+    for start, stop in reversed(steps.bounds):
+        if len(state) < stop - start:
+            state = np.vstack([state, after[len(state) : stop - start]])
+        state = ordered[np.arange(start, stop)[:, None], state]
+        states[start:stop] = state[:, 0]
+    return state, states
 
 
 def _in_text_order(values: np.ndarray, steps: Steps) -> np.ndarray:

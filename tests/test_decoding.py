@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_bert import decoding as module
 from spacy_bert.decoding import (
     SCHEMES,
     TagScores,
@@ -204,6 +205,37 @@ def test_a_long_text_beside_short_ones():
     entities = decode(tags)
     assert (entities.ends > entities.starts).all() and len(entities.starts) > 1000
     assert (entities.starts[1:] >= entities.ends[:-1]).all()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("lengths, n_labels", [([1200], 1), ([700, 3, 1], 3), ([300, 299, 298], 2)])
+def test_long_texts_are_cut_without_a_trace(lengths, n_labels, scheme, monkeypatch):
+    """Catches entities that are lost, or begin, where a long text is cut to go through its parts at once;
+    and a cut that is never made."""
+    # Long entities, many of which reach from one part into the next.
+    texts = Texts(3, lengths, n_labels, scheme)
+    texts.taken[:] = False
+    texts.spaces[:] = texts.spaces & (np.arange(len(texts.spaces)) % 3 == 0)
+    texts.final[:] = False
+    texts.final[np.cumsum(lengths) - 1] = True
+    texts.scores[:, 2::2] += 2.0
+    tags = texts.tags()
+    cut = [plan_steps(tags, plus).rank.max() for plus in (np.maximum, np.logaddexp)]
+    found = decode(tags)
+    share = probabilities(tags, found)
+    monkeypatch.setattr(module, "WORTH_CUTTING", 10**9)
+    assert min(cut) > 5 and plan_steps(tags).rank.max() == 0
+    expected = decode(tags)
+    for one, other in zip(found, expected):
+        assert one.tolist() == other.tolist()
+    assert len(found.starts) > 50 and (found.ends - found.starts).max() > 5
+    np.testing.assert_allclose(share, probabilities(tags, expected), rtol=1e-6, atol=1e-9)
+
+
+def test_many_long_texts_are_not_cut():
+    """Catches a cut that costs more than it saves, or one that cannot be told from none."""
+    texts = Texts(0, [400] * 40, 6, "biluo")
+    assert plan_steps(texts.tags()).rank.max() == 0
 
 
 def test_no_labels_and_no_tokens():
