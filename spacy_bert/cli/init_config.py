@@ -22,6 +22,12 @@ def init_config(
     lang: str = typer.Option(
         "en", "--lang", "-l", help="Language of the tokenizer; xx for a mixture."
     ),
+    train: Optional[Path] = typer.Option(
+        None, "--train", help="Annotated texts: the config is fitted to them, if they will do."
+    ),
+    dev: Optional[Path] = typer.Option(
+        None, "--dev", help="Annotated texts to evaluate on, looked at, too."
+    ),
     gpu: bool = typer.Option(False, "--gpu", "-G", help="For training on a GPU."),
     revision: Optional[str] = typer.Option(
         None, "--revision", help="Branch, tag or commit of a checkpoint on the hub."
@@ -32,13 +38,15 @@ def init_config(
     Write a training config: pipes that share a BERT.
 
     The config is complete, explained by comments, and ready for `spacy train OUTPUT
-    --paths.train TRAIN.spacy --paths.dev DEV.spacy`. Sizes are read from the checkpoint.
+    --paths.train TRAIN.spacy --paths.dev DEV.spacy`. Sizes are read from the checkpoint; with --train, the
+    number of steps is that of four times through these texts, 200 at least.
 
     Pipes: ner, bert_ner, textcat, textcat_multilabel, text_regressor, span_qa, tagger, morphologizer,
     parser, senter, trainable_lemmatizer, spancat, spancat_singlelabel, span_finder; and segments,
     which makes the others read pairs of texts.
     """
-    from .training_config import check_pipes, training_config
+    from .training_config import check_pipes, spans_keys_of, training_config
+    from .training_data import read_training_data
 
     # What takes no time comes first.
     pipes = check_pipes([name.strip() for name in pipeline.split(",") if name.strip()])
@@ -46,6 +54,12 @@ def init_config(
         check_output(output, force=force)
     check_value("--checkpoint", checkpoint)
     check_lang(lang)
+    data = []
+    for option, path in (("--train", train), ("--dev", dev)):
+        if path is not None:
+            check_value(option, str(path))
+            keys = spans_keys_of(pipes)
+            data.append(read_training_data(path, pipes, lang=lang, spans_keys=keys))
 
     from spacy.util import load_config_from_str, load_model_from_config
 
@@ -61,6 +75,8 @@ def init_config(
         lang=lang,
         gpu=gpu,
         revision=revision,
+        train=data[0] if train else None,
+        dev=str(dev) if dev else None,
         file="config.cfg" if output == STDOUT else str(output),
     )
     # As `spacy train` will: what it could not take must not be written. Without weights, this is quick.
@@ -70,7 +86,10 @@ def init_config(
         typer.echo(text.encode("utf8"), nl=False)
     else:
         write(output, text)
-        typer.echo(f"Wrote {output}. Its first lines say how to train with it.")
+        fitted = ""
+        if train:
+            fitted = f" {train}: {data[0].n_texts:,} texts, {data[0].n_words:,} words; {data[0].total_steps:,} steps."
+        typer.echo(f"Wrote {output}.{fitted} Its first lines say how to train with it.")
 
 
 def check_output(path: Path, *, force: bool) -> None:

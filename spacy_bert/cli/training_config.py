@@ -19,18 +19,19 @@ from .pipe_sections import (
 if TYPE_CHECKING:
     from ..encoder import BertConfig
     from .pooling import Pooling
+    from .training_data import TrainingData
 
 TEMPLATE = """\
 # Training config for spaCy: %{pipes} on a BERT of %{depth} layers, width %{width}.
 #
-#   python -m spacy train %{file} --paths.train train.%{ending} --paths.dev dev.%{ending}%{gpu_option} --output training
+#   python -m spacy train %{file}%{data_options}%{gpu_option} --output training
 #
 # Change settings here or, for one run, on the command line: --training.eval_frequency 50
 
 [paths]
 # %{data}
-train = null
-dev = null
+train = %{train}
+dev = %{dev}
 # The BERT to start from: a folder in HuggingFace's format, or the id of one on its hub. It is
 # read once, when training starts; the trained pipeline carries the weights itself.
 checkpoint = %{checkpoint}
@@ -97,7 +98,7 @@ max_epochs = 0
 # more towards the end, as the learning rate falls.
 patience = 800
 # Steps from one evaluation on the dev texts to the next. The best pipeline is kept (model-best).
-eval_frequency = 100
+eval_frequency = %{eval_frequency}
 # Pipes that are not to learn, and pipes whose annotations others need while they learn.
 frozen_components = []
 annotating_components = %{annotating}
@@ -133,11 +134,9 @@ use_averages = false
 @schedules = "warmup_linear.v1"
 # %{rate_reason}
 initial_rate = %{rate}
-# Fine-tuning takes three or four times through the data, and a step reads about 1000 words: 2000
-# steps are four times through 500,000 words. Fit them to your data; the warm-up should take a
-# twentieth to a tenth of them.
-warmup_steps = 100
-total_steps = 2000
+%{steps_reason}
+warmup_steps = %{warmup_steps}
+total_steps = %{total_steps}
 
 [training.logger]
 @loggers = "spacy.ConsoleLogger.v1"
@@ -163,6 +162,14 @@ before_init = null
 [initialize.components.bert]
 checkpoint = ${paths.checkpoint}
 %{revision}"""
+
+STEPS = """\
+# Fine-tuning takes three or four times through the data, and a step reads about 1000 words: 2000
+# steps are four times through 500,000 words. Fit them to your data; the warm-up should take a
+# twentieth to a tenth of them."""
+FITTED_STEPS = """\
+# About %{times} times through the %{n_words} words of %{n_texts} texts in the training file, as a step reads about
+# 1000 words. Three or four times are usual, and more where there are few texts."""
 
 # A setting of the encoder -> what to say before it.
 BERT_COMMENTS = {
@@ -212,6 +219,8 @@ def training_config(
     lang: str = "en",
     gpu: bool = False,
     revision: Optional[str] = None,
+    train: "Optional[TrainingData]" = None,
+    dev: Optional[str] = None,
     file: str = "config.cfg",
 ) -> str:
     """Write a training config.
@@ -223,6 +232,8 @@ def training_config(
     lang (str): Code of the tokenizer's language.
     gpu (bool): Whether to train on a GPU.
     revision (Optional[str]): Revision of the hub id.
+    train (Optional[TrainingData]): What it will be trained on, if that is known.
+    dev (Optional[str]): Path of the texts to evaluate on, if that is known.
     file (str): Where the config will be, for its first comment.
     RETURNS (str): The text of the config.
     """
@@ -237,8 +248,13 @@ def training_config(
     source = QUESTIONS if heads == ["span_qa"] else DOCS
     windows = (384, 128) if heads == ["span_qa"] else None
     heads_scale, layer_decay = HEADS_ON_TEXTS if on_texts else HEADS_ON_TOKENS
-    of_spans = [head for head in heads if "%spans_key" in HEADS[head]]
-    spans_keys = {pipe: pipe if i else FIRST_SPANS_KEY for i, pipe in enumerate(of_spans)}
+    spans_keys = spans_keys_of(heads)
+    total_steps = train.total_steps if train else 2000
+    reason = STEPS
+    if train:
+        shown = {"times": f"{train.times:.3g}", "n_words": f"{train.n_words:,}"}
+        reason = Sections(FITTED_STEPS).substitute(shown, n_texts=f"{train.n_texts:,}")
+    missing = [name for name, there in (("train", train), ("dev", dev)) if there is None]
     pinned = f"revision = {_value(revision)}\n" if revision else ""
     blanks = {
         "pipes": ", ".join(pipes),
@@ -255,7 +271,13 @@ def training_config(
         "segments": f"{SEGMENTS}\n" if annotating else "",
         "bert": _bert_section(config, windows),
         "data": source.comment,
-        "ending": source.ending,
+        "data_options": "".join(f" --paths.{name} {name}.{source.ending}" for name in missing),
+        "train": _value(train.path if train else None),
+        "dev": _value(dev),
+        "steps_reason": reason,
+        "total_steps": str(total_steps),
+        "warmup_steps": str(total_steps // 20),
+        "eval_frequency": str(min(100, total_steps // 10)),
         "corpora": source.sections,
         "heads": "\n".join(
             _head_sections(pipe, pooling, config.causal, spans_keys.get(pipe, "")) for pipe in heads
@@ -269,6 +291,13 @@ def training_config(
         "frozen_revision": f"# {pinned}" if pinned else "",
     }
     return Sections(TEMPLATE).substitute(blanks)
+
+
+def spans_keys_of(pipes: Sequence[str]) -> Dict[str, str]:
+    """pipes (Sequence[str]): Pipes.
+    RETURNS (Dict[str, str]): Those that learn from doc.spans -> the key there."""
+    of_spans = [pipe for pipe in pipes if "%spans_key" in HEADS.get(pipe, "")]
+    return {pipe: pipe if i else FIRST_SPANS_KEY for i, pipe in enumerate(of_spans)}
 
 
 def check_pipes(pipes: Sequence[str]) -> List[str]:
