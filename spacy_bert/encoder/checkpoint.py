@@ -239,7 +239,7 @@ def _existing(path: Path, content: str) -> Path:
         there = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
         if {"meta.json", "config.cfg"} <= {*there}:
             raise ValueError(
-                f"{path.parent} is a spaCy pipeline, and {FORM} was expected. Load it with spacy.load; to train "
+                f"{path.parent} is a spaCy pipeline, where {FORM} were expected. Load it with spacy.load; to train "
                 f'it further by a config, name it there as the `source` of its components ("bert" and heads).'
             )
         below = next((name for name in BELOW if name in there), None)

@@ -132,7 +132,7 @@ class BertConfig:
         model_type = data.get("model_type", "bert")
         if model_type != "bert":
             raise ValueError(
-                f"{source} describes a {model_type!r} model, but only BERT can be loaded "
+                f"{source} describes another network ({model_type!r}), but only BERT can be loaded "
                 f'("model_type": "bert"). Choose a checkpoint of the BERT architecture.'
             )
         if data.get("position_embedding_type", "absolute") != "absolute":

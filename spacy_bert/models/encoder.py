@@ -209,8 +209,11 @@ def _tokens(model: Model[List[Doc], DocVectors]) -> Model[List[Doc], List[Floats
 _settings = list(signature(Bert).parameters.values())
 _architectures: List[Any] = [BertTok2Vec, BertPooled, BertPieces]
 for _architecture in _architectures:
-    *_own_settings, _others = signature(_architecture).parameters.values()
-    _architecture.__signature__ = Signature([*_own_settings, *_settings])
+    _given = signature(_architecture)
+    *_own_settings, _others = _given.parameters.values()
+    _architecture.__signature__ = Signature(
+        [*_own_settings, *_settings], return_annotation=_given.return_annotation
+    )
 
 
 def replace_listener(

@@ -180,11 +180,17 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         checkpoint (Optional[str]): Folder or hub id of a BERT in HuggingFace's format.
         revision (Optional[str]): Revision of the hub id.
         vocab (Optional[str]): Instead of a checkpoint: folder of a vocabulary, for random weights.
-        RAISES: ValueError if there are no weights and neither is named, or both are; if a listener would
+        RAISES: ValueError if there are no examples; if there are no weights and neither is named, or both are; if a listener would
             predict from vectors of another encoder than it learns from; or if the encoder of a listener is
             not there, or behind it.
         """
         validate_get_examples(get_examples, "Bert.initialize")
+        sample = [example.x for example in islice(get_examples(), 2)]
+        if not sample:
+            raise ValueError(
+                "There are no texts to learn from: the training corpus is empty. Name a file that ends in "
+                ".spacy, or a folder of such, as spaCy reads no others (`--paths.train train.spacy`)."
+            )
         self.check_listeners(initializing=True)
         if nlp is not None:
             check_upstreams(nlp)
@@ -201,7 +207,6 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
                 randomize_weights(self.model, WordPieceTokenizer.from_disk(vocab))
             else:
                 raise ValueError(f"The component '{self.name}' cannot be initialised. {NOT_LOADED}")
-        sample = [example.x for example in islice(get_examples(), 2)]
         self.model.initialize(X=sample)
 
     # Prediction

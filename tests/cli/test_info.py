@@ -104,7 +104,7 @@ def test_prints_what_it_found(run, pipeline):
         ("missing", ["There is no", "missing", "Check the path"]),
         ("file", ["is a file", "Give the folder"]),
         ("empty", ["Found: nothing", "config.json", "meta.json and config.cfg"]),
-        ("other", ["'gpt2' model", "only BERT"]),
+        ("other", ["('gpt2')", "only BERT"]),
         ("train.spacy", ["is a file", "annotated texts", "debug data"]),
         ("trained", ["holds nothing that is known", "trained/model-best: is that"]),
     ],

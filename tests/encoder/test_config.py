@@ -105,7 +105,7 @@ def test_impossible_values(changes, message):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"model_type": "roberta"}, "some.json describes a 'roberta' model"),
+        ({"model_type": "roberta"}, "some.json describes another network .'roberta'"),
         ({"model_type": "distilbert"}, "'distilbert'"),
         ({"position_embedding_type": "relative_key"}, "'relative_key'.*'absolute'"),
         ({"is_decoder": True, "add_cross_attention": True}, "decoder of another"),
