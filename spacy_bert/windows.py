@@ -7,7 +7,7 @@
 
 Each piece is read from the window in which its narrower side has the widest context, which cuts every
 overlap in the middle. (The rule of the paper's code for SQuAD; there, long windows get a small bonus, so
-that the last, shorter one may be cut up to three pieces later.) Of a pair, segment A stands
+that the last, shorter one may be cut a piece later, and gives up its overlap if it adds a piece or two only.) Of a pair, segment A stands
 in every window before its part of segment B: `[CLS] A [SEP] part of B [SEP]`.
 """
 

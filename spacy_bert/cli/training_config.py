@@ -108,7 +108,7 @@ before_update = null
 # Which pipeline is the best? Empty, as here: the usual scores of all pipes count, each pipe the
 # same. Weights such as "ents_f = 0.8" change that; null takes a score out of the table, too.
 [training.score_weights]
-
+%{score_weights}
 [training.batcher]
 @batchers = "spacy.batch_by_words.v1"
 size = 1000
@@ -277,6 +277,11 @@ def training_config(
         "steps_reason": reason,
         "total_steps": str(total_steps),
         "warmup_steps": str(total_steps // 20),
+        "score_weights": "".join(
+            f"spans_{key}_f = 1.0\nspans_{key}_p = 0.0\nspans_{key}_r = 0.0\n"
+            for key in spans_keys.values()
+            if key != FIRST_SPANS_KEY  # what spaCy takes all of them for
+        ),
         "eval_frequency": str(min(100, total_steps // 10)),
         "corpora": source.sections,
         "heads": "\n".join(

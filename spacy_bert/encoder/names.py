@@ -121,6 +121,9 @@ def their_names(tensors: Dict[str, Tensor], path: Path) -> Tuple[Dict[str, Tenso
     heads = []
     prefix = _prefix_of(tensors)
     for given, tensor in tensors.items():
+        if not given.startswith(prefix):
+            heads.append(given)
+            continue
         name = given.removeprefix(prefix)
         full = f"bert.{name}" if name.startswith(BARE) else name
         for old, new in LEGACY.items():

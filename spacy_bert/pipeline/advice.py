@@ -44,7 +44,7 @@ def warn_of_warm_up(nlp: Language) -> None:
     """
     training = nlp.config.interpolate().get("training", {})
     max_steps = training.get("max_steps")
-    rate: Any = training.get("optimizer", {}).get("learn_rate")
+    rate: Any = (training.get("optimizer") or {}).get("learn_rate")
     warm_up = rate.get("warmup_steps") if isinstance(rate, dict) else None
     if isinstance(max_steps, int) and isinstance(warm_up, int) and 0 < max_steps <= warm_up:
         warnings.warn(
@@ -60,9 +60,9 @@ def unmarked_pair(home: Home, docs: Sequence[Doc]) -> Optional[str]:
     """home (Home): The pipeline, if it is known.
     docs (Sequence[Doc]): Docs that are trained on.
     RETURNS (Optional[str]): What to warn of, if they are pairs to the pipeline, and not marked as such."""
-    separators = [p.separator for p in home.components() if hasattr(p, "marks_segments")]
+    separators = [p.separator for p in home.enabled() if hasattr(p, "marks_segments")]
     for doc in docs if separators else ():
-        if SPANS_KEY not in doc.spans and _holds(doc.text, separators):
+        if SPANS_KEY not in doc.spans and _is_pair(doc.text, separators):
             return (
                 f"The Doc {doc.text[:60]!r} is trained on as a single text; in prediction, the component "
                 f'`segments` makes it a pair. List "segments" in annotating_components.'
@@ -70,5 +70,6 @@ def unmarked_pair(home: Home, docs: Sequence[Doc]) -> Optional[str]:
     return None
 
 
-def _holds(text: str, separators: Iterable[str]) -> bool:
-    return any(separator in text for separator in separators)
+def _is_pair(text: str, separators: Iterable[str]) -> bool:
+    # Without a second text, it is read as the single text that it is.
+    return any(text.partition(separator)[2].strip() for separator in separators)

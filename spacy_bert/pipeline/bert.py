@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, cast
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, cast
 
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -92,7 +92,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         self._losses: Dict[str, float] = {}
         self._told = 0.0  # what they have been given of the latest batch
         self._latest = "no batch"
-        self._has_warned = False
+        self._warned_of: Set[str] = set()
         # Tokens that got zeros because they have no pieces; whitespace, which has none, aside.
         self.n_bare_tokens = 0
         self.inference = inference
@@ -247,7 +247,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         """
         # A view would keep the vectors of the whole batch alive as long as any of its Docs lives.
         alone = len(docs) == 1
-        pieces_of = self.tokenizer.pieces
+        pieces_of, owns_tensor = self.tokenizer.pieces, self.owns_tensor
         for i, doc in enumerate(docs):
             pieces = vectors.pieces[i]
             values: Dict[str, Any] = {
@@ -265,7 +265,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
                 vectors.tokens[i] if alone else vectors.tokens[i].copy(),
                 values,
                 set_tensor=self.set_tensor,
-                owns_tensor=self.owns_tensor,
+                owns_tensor=owns_tensor,
                 keep="tokens" in self.keep,
             )
             if self.set_tensor:
@@ -299,13 +299,14 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         docs = [example.predicted for example in examples]
         if not self.listeners:
             self._warn_once(
+                "nobody",
                 f"Nothing that is trained listens to '{self.name}', so it learns nothing. A component learns on "
                 f'it with spacy-bert.BertListener.v1, or another listener, in its model (nlp.add_pipe("ner") '
-                f"alone gives it an encoder of its own); or list '{self.name}' in frozen_components."
+                f"alone gives it an encoder of its own); or list '{self.name}' in frozen_components.",
             )
             return losses
         if warning := unmarked_pair(self.rivals.home, docs):
-            self._warn_once(warning)
+            self._warn_once("unmarked", warning)
         try:
             vectors, backprop = self.model.begin_update(docs)
         except FloatingPointError as error:
@@ -328,9 +329,9 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
             self.finish_update(sgd)
         return losses
 
-    def _warn_once(self, message: str) -> None:
-        if not self._has_warned:
-            self._has_warned = True
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned_of:
+            self._warned_of.add(kind)
             warnings.warn(message, stacklevel=3)
 
     def finish_update(self, sgd: Optimizer) -> None:

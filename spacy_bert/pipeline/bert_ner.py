@@ -137,11 +137,14 @@ class BertNER(Streamed, TrainablePipe):
         """
         validate_get_examples(get_examples, "BertNER.initialize")
         if labels is None:
-            references = [example.y for example in get_examples()]
-            labels = sorted({ent.label_ for doc in references for ent in doc.ents})
+            n_docs, found = 0, set[str]()
+            for example in get_examples():  # they may be more than memory holds
+                n_docs += 1
+                found.update(ent.label_ for ent in example.y.ents)
+            labels = sorted(found)
             if not labels and not self.labels:
                 raise ValueError(
-                    f"The component '{self.name}' has nothing to learn from: none of {len(references)} annotated "
+                    f"The component '{self.name}' has nothing to learn from: none of {n_docs} annotated "
                     f"Docs has entities in doc.ents. Set them, or list the labels in [initialize.components."
                     f"{self.name}]; and see that the path names a file that ends in .spacy, or a folder of such."
                 )

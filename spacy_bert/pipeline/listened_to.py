@@ -77,7 +77,9 @@ class ListenedTo:
         # As far as the pipeline is linked: components come in its order, those that are enabled.
         self._is_nearest, self._is_last_to_set = True, self.set_tensor
         behind = self.rivals.home.behind(self, disabled=True) or []
-        kept = {name for name, _ in behind}
+        kept = {
+            getattr(pipe, "name", None) for pipe in behind
+        }  # which nlp.rename_pipe leaves as it was
         self._strangers = {name: s for name, s in self._strangers.items() if name in kept}
 
     @property
@@ -217,8 +219,8 @@ class ListenedTo:
         for name, stranger in self._strangers.items():
             if behind is None:
                 encoders = takes_tensor(self.rivals.of(self))
-            elif name in (names := [other for other, _ in behind]):
-                encoders = takes_tensor(pipe for _, pipe in behind[: names.index(name)])
+            elif name in (names := [getattr(pipe, "name", None) for pipe in behind]):
+                encoders = takes_tensor(behind[: names.index(name)])
             else:
                 continue
             if not (encoders if stranger.upstream == "*" else stranger.upstream in encoders):

@@ -16,7 +16,7 @@ from ..layers.weak_list import WeakList
 
 class Home:
     """The pipeline that a component was made for, as long as it lives and the component is in it. (One that
-    is sourced or unpickled is in another.)
+    was unpickled is in another.)
 
     nlp (Optional[Language]): The pipeline.
     """
@@ -27,16 +27,21 @@ class Home:
     def __reduce__(self) -> Tuple[Any, ...]:
         return type(self), ()
 
-    def components(self) -> List[Any]:
-        """RETURNS (List[Any]): All of its components, disabled ones, too; none if it is not known."""
+    def enabled(self) -> List[Any]:
+        """RETURNS (List[Any]): Its components that are enabled; none if it is not known."""
         nlp = None if self._nlp is None else self._nlp()
-        return [] if nlp is None else [pipe for _, pipe in nlp.components]
+        return [] if nlp is None else [pipe for _, pipe in nlp.pipeline]
 
-    def behind(self, component: Any, *, disabled: bool) -> Optional[List[Tuple[str, Any]]]:
+    def is_foreign(self, component: Any) -> bool:
+        """component (Any): A component.
+        RETURNS (bool): Whether it is known to be in another pipeline."""
+        nlp = None if self._nlp is None else self._nlp()
+        return nlp is not None and all(pipe is not component for _, pipe in nlp.components)
+
+    def behind(self, component: Any, *, disabled: bool) -> Optional[List[Any]]:
         """component (Any): A component.
         disabled (bool): Whether to list those that are disabled, too.
-        RETURNS (Optional[List[Tuple[str, Any]]]): Name and component of all behind it; None if it is not
-            known where it is."""
+        RETURNS (Optional[List[Any]]): All components behind it; None if it is not known where it is."""
         nlp = None if self._nlp is None else self._nlp()
         if nlp is None:
             return None
@@ -44,7 +49,7 @@ class Home:
         if place is None:
             return None
         off = () if disabled else nlp.disabled
-        return [(name, pipe) for name, pipe in nlp.components[place + 1 :] if name not in off]
+        return [pipe for name, pipe in nlp.components[place + 1 :] if name not in off]
 
 
 class Rivals:
@@ -59,6 +64,9 @@ class Rivals:
 
     def add(self, component: Any) -> None:
         """component (Any): A component that was linked behind this one. In place."""
+        if self.home.is_foreign(component):
+            # `nlp.add_pipe(source=...)` shares a component: what it is asked about may be of either pipeline.
+            self.home = Home()
         if is_encoder(component):
             self._seen.add([component])
 
@@ -72,7 +80,7 @@ class Rivals:
         pipeline = self.home.behind(component, disabled=True)
         if pipeline is None:
             return [*self._seen]
-        return [pipe for _, pipe in pipeline if is_encoder(pipe)]
+        return [pipe for pipe in pipeline if is_encoder(pipe)]
 
 
 def is_encoder(component: Any) -> bool:

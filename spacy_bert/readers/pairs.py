@@ -158,11 +158,14 @@ class PairsCorpus:
             return None
         value = row.values[self.label]
         if isinstance(value, list):
-            return tuple(dict.fromkeys(self._text_of_label(row, one) for one in value))
-        if value is None and "" in self.missing:
-            return None
-        text = "" if value is None else _as_text(value)
-        return None if text in self.missing else (self._text_of_label(row, value),)
+            known = [one for one in value if not self._is_missing(one)]
+            if value and not known:
+                return None
+            return tuple(dict.fromkeys(self._text_of_label(row, one) for one in known))
+        return None if self._is_missing(value) else (self._text_of_label(row, value),)
+
+    def _is_missing(self, label: Any) -> bool:
+        return _as_text(label) in self.missing
 
     def _text_of_label(self, row: Row, value: Any) -> str:
         if isinstance(value, (dict, list)):
@@ -171,7 +174,7 @@ class PairsCorpus:
                 f"the label in column {self.label!r} is {str(value)[:60]}. A text, number or list of them was "
                 f"expected.",
             )
-        text = "" if value is None else _as_text(value)
+        text = _as_text(value)
         if not text:
             raise self.table.error(
                 row.line,
@@ -252,6 +255,8 @@ class PairsCorpus:
 
 
 def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
     return value.strip() if isinstance(value, str) else str(value).lower()
 
 

@@ -65,6 +65,7 @@ def test_spacy_changes_nothing_and_adds_nothing_of_ours(write):
     that the file does not show; and a value that is read as something else than was written."""
     config = load_config(write(EVERY_PIPE))
     nlp = load_model_from_config(config, auto_fill=True)
+    config["training"]["score_weights"] = {}  # which spaCy makes sum up to 1
     places = added(config, nlp.config)
     scores = {place for place in places if place.startswith("training.score_weights.")}
     pipes = {place for place in places if place.startswith("components.")}
@@ -321,6 +322,9 @@ def test_spans_have_keys_of_their_own(write):
     config = load_config(write("spancat,span_finder,ner"))
     keys = {name: pipe.get("spans_key") for name, pipe in config["components"].items()}
     assert keys == {"bert": None, "spancat": "sc", "span_finder": "span_finder", "ner": None}
+    nlp = load_model_from_config(config, auto_fill=True)
+    weights = nlp.config["training"]["score_weights"]
+    assert weights["spans_sc_f"] == weights["spans_span_finder_f"] == weights["ents_f"] > 0.3
     alone = load_config(write("span_finder", name="alone.cfg"))
     assert alone["components"]["span_finder"]["spans_key"] == "sc"
 

@@ -321,6 +321,25 @@ def test_part_of_another_model(prefix, kept, change, checkpoint):
     assert_same(load_checkpoint(directory), expected)
 
 
+def test_part_beside_other_parts(change, checkpoint, caplog):
+    """Catches a module outside the encoder's own that is taken for its pooler, or makes it unreadable."""
+    strays = {"pooler.dense.weight": torch.ones(24, 24), "encoder.layer.0.weight": torch.ones(3)}
+    directory = change(
+        lambda tensors: {
+            **{
+                f"model.{n.removeprefix('bert.')}": t
+                for n, t in tensors.items()
+                if "pooler" not in n
+            },
+            **strays,
+        }
+    )
+    with caplog.at_level(logging.INFO):
+        found = load_checkpoint(directory)
+    assert_same(found, without(checkpoint, "pooler"))
+    assert "encoder.layer.0.weight, pooler.dense.weight" in caplog.text
+
+
 @pytest.mark.parametrize("prefixes", [["question.", "passage."], ["bert/"]])
 def test_names_that_are_not_understood(prefixes, change):
     """Catches advice to fetch the files again, where they are whole and have other names."""
@@ -595,7 +614,7 @@ def test_other_networks(model_type, directory):
     """Catches a network that is no BERT, reported as missing weights."""
     config = json.loads((directory / "config.json").read_text())
     (directory / "config.json").write_text(json.dumps({**config, "model_type": model_type}))
-    with pytest.raises(ValueError, match=f"'{model_type}' model, but only BERT"):
+    with pytest.raises(ValueError, match=f"'{model_type}'.*but only BERT"):
         load_checkpoint(directory)
 
 

@@ -66,6 +66,9 @@ def test_nobody_listens(tiny_nlp, make_examples):
 
 def test_pairs_that_are_trained_on_as_single_texts(tiny_nlp, make_examples):
     """Catches a pipeline that learns from single texts and predicts on pairs."""
+    # One warning is no reason to keep another back.
+    with pytest.warns(UserWarning, match="Nothing that is trained"):
+        tiny_nlp.update(make_examples(tiny_nlp))
     tiny_nlp.add_pipe("segments", first=True)
     tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener()))
     pair = spacy_bert.make_pair(tiny_nlp, "Alice lives in Paris.", "Bob works.")
@@ -76,6 +79,13 @@ def test_pairs_that_are_trained_on_as_single_texts(tiny_nlp, make_examples):
         warnings.simplefilter("error")
         tiny_nlp.update(bare, annotates=["segments"])
         tiny_nlp.update(make_examples(tiny_nlp))
+    # A text that ends in a blank line is a single one in prediction, too; and so is any without `segments`.
+    with warnings.catch_warnings(), tiny_nlp.select_pipes(disable=["segments"]):
+        warnings.simplefilter("error")
+        tiny_nlp.update([Example.from_dict(tiny_nlp.make_doc(pair.text), cats)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny_nlp.update([Example.from_dict(tiny_nlp.make_doc("Alice lives.\n\n "), cats)])
     bare = [Example.from_dict(tiny_nlp.make_doc(pair.text), cats)]
     with pytest.warns(UserWarning, match='trained on as a single text.*"segments" in annotating'):
         tiny_nlp.update(bare)
@@ -101,3 +111,10 @@ def test_nothing_but_warm_up(tiny_nlp, make_examples, max_steps, warns):
     found = [str(w.message) for w in caught if "warm-up" in str(w.message)]
     assert bool(found) == warns
     assert not warns or f"learn_rate.total_steps {max_steps}" in found[0]
+
+
+def test_no_optimizer(tiny_nlp, make_examples):
+    """Catches a config without an optimizer, as of who brings their own."""
+    tiny_nlp.add_pipe("ner", config=ner(listener()))
+    tiny_nlp.config["training"] = {**tiny_nlp.config["training"], "optimizer": None}
+    tiny_nlp.initialize(lambda: make_examples(tiny_nlp))

@@ -294,6 +294,27 @@ def test_labels_that_are_none(tiny_nlp, label):
         ner.add_label(label)
 
 
+def test_labels_of_a_large_corpus(tiny_nlp, make_examples):
+    """Catches a corpus that is held in memory as a whole to look at its labels."""
+    tiny_nlp.add_pipe("bert_ner", config=bert_ner(listener()))
+    alive = []
+
+    class Counted(Example):
+        def __del__(self):
+            alive.append(-1)
+
+    def stream():
+        for example in make_examples(tiny_nlp) * 20:
+            alive.append(1)
+            yield Counted(example.x, example.y.copy())
+
+    highest = []
+    tiny_nlp.get_pipe("bert_ner").initialize(
+        lambda: (highest.append(sum(alive)) or x for x in stream())
+    )
+    assert max(highest) < 20 and len(highest) > 100
+
+
 def test_no_labels(tiny_nlp, make_examples):
     """Catches a recogniser without labels that finds nothing, in silence."""
     tiny_nlp.add_pipe("bert_ner", config=bert_ner(listener()))

@@ -288,6 +288,20 @@ def test_linked_while_tok2vec_is_disabled(
         assert [token.tag_ for token in doc] == tags
 
 
+@pytest.mark.parametrize("width", [32, 48])
+def test_shared_with_another_pipeline(tiny_nlp, make_examples, width):
+    """Catches a head that reads tok2vec's vectors, finds none, or is refused, because its encoder takes the
+    pipeline that it was made for, which lives on, for the one that it is used in."""
+    alone = tiny_nlp(TEXT).tensor
+    other = spacy.blank("en")
+    other.add_pipe("bert", source=tiny_nlp)
+    with_tok2vec_behind(other, make_examples, width)
+    doc = other(TEXT)
+    np.testing.assert_allclose(reader_of(other).predict([doc])[0], alone, atol=1e-6)
+    assert doc.tensor.shape == (len(doc), width) and not np.allclose(doc.tensor[:, :32], alone)
+    np.testing.assert_allclose(tiny_nlp(TEXT).tensor, alone, atol=1e-6)
+
+
 def test_a_stock_head_without_its_encoder(tiny_nlp, make_examples):
     """Catches a tagger that reads our vectors, of as many numbers, while its own tok2vec is disabled."""
     with_tok2vec_behind(tiny_nlp, make_examples, 32)

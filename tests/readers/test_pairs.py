@@ -188,6 +188,8 @@ def test_several_labels(nlp: Any, write: Any) -> None:
         {"A": 1.0, "B": 1.0, "C": 0.0}, {"A": 0.0, "B": 0.0, "C": 0.0}, {"A": 0.0, "B": 0.0, "C": 1.0}, {}
     ]  # fmt: skip
     assert corpus.file_labels() == ["A", "B", "C"]
+    some = PairsCorpus(path, text_a="text", label="y", missing=["", "A", "C"])
+    assert [example.reference.cats for example in some(nlp)] == [{"B": 1.0}, {"B": 0.0}, {}, {}]
     renamed = PairsCorpus(
         path, text_a="text", label="y", missing=[""], labels={x: "all" for x in "ABC"}
     )
