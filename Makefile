@@ -1,4 +1,4 @@
-# make demo    set up and run the project: from raw text to a packaged pipeline, ten minutes on two cores
+# make demo    set up and run the project: from raw text to a packaged pipeline, ten to twenty minutes on two cores
 # make test    set up and pass the tests
 # make test-all  those, too, that take more than a few seconds each
 # make test-engines  those of pipelines again, with each of the reduced precisions
