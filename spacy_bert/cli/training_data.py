@@ -129,16 +129,18 @@ def _docs(path: Path, lang: str) -> "Iterator[Doc]":
         )
     vocab = spacy.blank(lang).vocab
     n_texts = 0
-    for file in walk_corpus(path, ".spacy") if any(path.rglob("*.spacy")) or path.is_file() else ():
+    # spaCy warns of a folder without such files; here it is an error.
+    files = walk_corpus(path, ".spacy") if path.is_file() or any(path.rglob("*.spacy")) else []
+    for file in files:
         try:
-            docs = list(DocBin().from_disk(file).get_docs(vocab))
+            for doc in DocBin().from_disk(file).get_docs(vocab):
+                n_texts += 1
+                yield doc
         except Exception as error:  # a damaged file makes it raise almost anything
             raise ValueError(
                 f"{file} cannot be read as annotated texts: {type(error).__name__}: {error}. It is damaged, or "
                 f"no file that DocBin.to_disk wrote."
             ) from None
-        n_texts += len(docs)
-        yield from docs
     if not n_texts:
         raise ValueError(
             f"{path} holds no texts. Name a .spacy file that does, or a folder of such."

@@ -178,9 +178,8 @@ def _by_head(rows: Tensor, block: Block, heads: int, *, n_arrays: int) -> Tensor
     compiles = len(rows) >= WORTH_COMPILING and block.row_of is None
     dtype = torch.float32 if rows.dtype == torch.bfloat16 and not compiles else rows.dtype
     rows = rows.view(n_seqs, length, n_arrays, heads, -1).permute(2, 0, 3, 1, 4)
-    by_head = torch.empty(rows.shape, dtype=dtype, device=rows.device).copy_(
-        rows
-    )  # (K, N, H, L, D)
+    by_head = torch.empty(rows.shape, dtype=dtype, device=rows.device)  # (K, N, H, L, D)
+    by_head.copy_(rows)
     return by_head.view(n_arrays, n_seqs * heads, length, -1)
 
 

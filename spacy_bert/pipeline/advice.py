@@ -9,7 +9,8 @@ from thinc.api import Model
 
 from ..layers.listeners import BertListenerModel
 from ..segments import SPANS_KEY
-from .rivals import Home, is_encoder
+from .listened_to import ListenedTo
+from .rivals import Home
 
 
 def check_upstreams(nlp: Language) -> None:
@@ -18,7 +19,7 @@ def check_upstreams(nlp: Language) -> None:
     ours: Dict[str, int] = {}  # encoder -> its place
     heads = []
     for place, (name, pipe) in enumerate(nlp.components):
-        if is_encoder(pipe) and hasattr(pipe, "listener_map") and hasattr(pipe, "set_tensor"):
+        if isinstance(pipe, ListenedTo):
             ours[name] = place
         if isinstance(model := getattr(pipe, "model", None), Model):
             nodes = (node for node in model.walk() if isinstance(node, BertListenerModel))

@@ -224,11 +224,7 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
         self.check_listeners()
         if not self._readers.is_whole:
             self._set_poolings()
-        # An update is not over while its batch is annotated, or before a head has answered and there is anything
-        # to step with.
-        batch = self._batch
-        has_gradient = batch is not None and (batch.reported or shim_of(self.model).has_gradient)
-        if batch is not None and has_gradient and not batch.covers(docs):
+        if self._is_over(docs):
             self._settle()
         vectors = self.model.predict(docs)
         bare = bare_tokens(docs, [pieces.alignment for pieces in vectors.pieces])
@@ -238,6 +234,13 @@ class Bert(ListenedTo, Streamed, TrainablePipe):
             # One warning, not one a Doc or batch: in some corpora every text has such a token.
             warn_of(bare, sum(map(len, docs)))
         return vectors
+
+    def _is_over(self, docs: Sequence[Doc]) -> bool:
+        """Whether an update has come to its end, as other Docs are predicted: not before any head has
+        answered, unless there was a gradient to step with before."""
+        if self._batch is None or self._batch.covers(docs):
+            return False  # while it annotates its own batch, it goes on
+        return bool(self._batch.reported) or shim_of(self.model).has_gradient
 
     def set_annotations(self, docs: Sequence[Doc], vectors: DocVectors) -> None:
         """Leave the vectors on the Docs.

@@ -77,10 +77,9 @@ class ListenedTo:
         # As far as the pipeline is linked: components come in its order, those that are enabled.
         self._is_nearest, self._is_last_to_set = True, self.set_tensor
         behind = self.rivals.home.behind(self, disabled=True) or []
-        kept = {
-            getattr(pipe, "name", None) for pipe in behind
-        }  # which nlp.rename_pipe leaves as it was
-        self._strangers = {name: s for name, s in self._strangers.items() if name in kept}
+        # Their own names, which nlp.rename_pipe leaves as they were.
+        there = {getattr(pipe, "name", None) for pipe in behind}
+        self._strangers = {name: s for name, s in self._strangers.items() if name in there}
 
     @property
     def owns_tensor(self) -> bool:
