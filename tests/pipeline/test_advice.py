@@ -38,6 +38,8 @@ def test_a_second_encoder_is_found(tiny_nlp, wide_checkpoint, add_encoder, make_
     add_encoder(tiny_nlp, "wide", wide_checkpoint)
     tiny_nlp.add_pipe("textcat", config=textcat(pooled_listener(48, upstream="wide")))
     tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    listening = {n: tiny_nlp.get_pipe(n).listening_components for n in ("bert", "wide")}
+    assert listening == {"bert": ["ner"], "wide": ["textcat"]}
 
 
 def test_pieces_for_a_head_that_reads_tokens(tiny_nlp):
@@ -118,3 +120,4 @@ def test_no_optimizer(tiny_nlp, make_examples):
     tiny_nlp.add_pipe("ner", config=ner(listener()))
     tiny_nlp.config["training"] = {**tiny_nlp.config["training"], "optimizer": None}
     tiny_nlp.initialize(lambda: make_examples(tiny_nlp))
+    assert tiny_nlp.get_pipe("ner").labels
