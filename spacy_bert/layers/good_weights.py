@@ -9,7 +9,7 @@ learning rate too high by magnitudes) spoils the weights, and nothing is wrong u
 """
 
 import operator
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 import torch
 from thinc.types import FloatsXd
@@ -19,12 +19,23 @@ from torch import nn
 EVERY = 50
 
 
+class Copied(NamedTuple):
+    """Rows of a parameter as they were.
+
+    rows (Any): An index of them.
+    values (torch.Tensor): The rows, in the memory of the host.
+    """
+
+    rows: Any
+    values: torch.Tensor
+
+
 class GoodWeights:
     """Copies of arrays of heads and of modules, taken every so many steps."""
 
     def __init__(self) -> None:
         self._arrays: Dict[Any, Tuple[Any, Any]] = {}
-        self._modules: Dict[int, Dict[str, Tuple[nn.Parameter, torch.Tensor]]] = {}
+        self._modules: Dict[int, List[Tuple[nn.Parameter, List[Copied]]]] = {}
 
     def note_array(self, key: Any, array: FloatsXd, n_steps: int) -> None:
         """Copy an array that has just given a finite gradient, before it is stepped in place.
@@ -39,21 +50,39 @@ class GoodWeights:
             copied = array.copy()
         self._arrays[key] = array, copied
 
-    def note_module(self, key: int, module: nn.Module, n_steps: int) -> None:
-        """Copy a module that has just given a finite gradient, before it is stepped. The copy is in
-        the memory of the host.
+    def note_module(
+        self,
+        key: int,
+        module: nn.Module,
+        n_steps: int,
+        moving: Mapping[nn.Parameter, torch.Tensor],
+    ) -> None:
+        """Copy a module that has just given a finite gradient, before it is stepped.
 
         key (int): Identifies the module.
         module (nn.Module): The module.
         n_steps (int): Steps it has taken.
+        moving (Mapping[nn.Parameter, torch.Tensor]): Of which parameters only some rows have ever been stepped or
+            are about to be, and these; from step to step they only become more.
         """
-        known = [parameter for parameter, _ in self._modules.get(key, {}).values()]
+        known = [parameter for parameter, _ in self._modules.get(key, [])]
         same = all(map(operator.is_, known, module.parameters()))
         if not known or not same or n_steps % EVERY == 0:
-            self._modules[key] = {
-                name: (parameter, parameter.detach().to("cpu", copy=True))
-                for name, parameter in module.named_parameters()
-            }
+            self._modules[key] = [
+                (p, [_copy(p, moving.get(p, slice(None)))]) for p in module.parameters()
+            ]
+            return
+        for parameter, copies in self._modules[key]:
+            if parameter in moving:
+                # Those that were at rest until now are still what they were when the rest was copied.
+                n_copied = sum(len(copied.values) for copied in copies)
+                new = moving[parameter][n_copied:]
+                if len(new):
+                    copies.append(_copy(parameter, new))
+
+    def forget_module(self, key: int) -> None:
+        """key (int): Identifies a module, which is to be copied anew."""
+        self._modules.pop(key, None)
 
     def restore(self) -> bool:
         """RETURNS (bool): Whether there were copies; all arrays and modules are what they were."""
@@ -61,6 +90,11 @@ class GoodWeights:
             array[...] = copied
         with torch.no_grad():
             for parameters in self._modules.values():
-                for parameter, saved in parameters.values():
-                    parameter.copy_(saved)
+                for parameter, copies in parameters:
+                    for rows, values in copies:
+                        parameter[rows] = values.to(parameter.device)
         return bool(self._arrays or self._modules)
+
+
+def _copy(parameter: nn.Parameter, rows: Any) -> Copied:
+    return Copied(rows, parameter.detach()[rows].to("cpu", copy=True))

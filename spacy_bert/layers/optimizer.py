@@ -6,7 +6,7 @@ as a whole by torch's fused AdamW, clipped by the norm of all its gradients toge
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple, cast
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple, cast
 
 import torch
 from thinc.optimizers import FloatOrSeq, Optimizer
@@ -16,6 +16,7 @@ from torch import nn
 
 from ..encoder.parameters import parameter_groups
 from .good_weights import GoodWeights
+from .table_steps import TableSteps
 
 if TYPE_CHECKING:
     from .doc_encoder import DocEncoder
@@ -24,8 +25,22 @@ if TYPE_CHECKING:
 IDLE_STEPS = 10
 
 
+class Steppers(NamedTuple):
+    """What steps a module.
+
+    parameters (Set[int]): The ids of what they step.
+    whole (torch.optim.AdamW): Steps all but the table of pieces.
+    table (Optional[TableSteps]): Steps that; None if it does not learn.
+    """
+
+    parameters: Set[int]
+    whole: torch.optim.AdamW
+    table: Optional[TableSteps]
+
+
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), with BERT's settings (paper, appendix A.2).
+    Of the embeddings of pieces, those that no batch has read stay as they are, without decay.
 
     learn_rate (FloatOrSeq): The encoder's rate, or a schedule of it.
     heads_scale (float): The heads' rate as a multiple of the encoder's.
@@ -78,7 +93,7 @@ class AdamW(Optimizer):
         self.heads_scale = heads_scale
         self.layer_decay = layer_decay
         self.weight_decay = weight_decay
-        self._modules: Dict[int, torch.optim.AdamW] = {}
+        self._modules: Dict[int, Steppers] = {}
         self._good = GoodWeights()
         self._n_idle: Dict[Any, int] = {}
 
@@ -136,13 +151,20 @@ class AdamW(Optimizer):
         if self.grad_clip and norm > self.grad_clip:
             torch._foreach_mul_(gradients, self.grad_clip / (norm + 1e-6))
         self._warn_of_no_rate(key)
-        self._good.note_module(key, module, self.nr_update[(key, "")])
+        steppers = self._steppers(key, module)
+        moving = {}
+        if steppers.table is not None:
+            steppers.table.notice()
+            moving[steppers.table.table] = steppers.table.rows
+        self._good.note_module(key, module, self.nr_update[(key, "")], moving)
         self.nr_update[(key, "")] += 1
-        stepper = self._stepper(key, module)
-        for group in stepper.param_groups:
-            group["lr"] = float(self.learn_rate) * group["lr_scale"]
-            group["betas"] = (self.b1, self.b2)
-        stepper.step()
+        rate, betas = float(self.learn_rate), (self.b1, self.b2)
+        for group in steppers.whole.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+            group["betas"] = betas
+        steppers.whole.step()
+        if steppers.table is not None:
+            steppers.table.step(rate, betas, self.eps)
         if self.averages is not None:
             self._update_averages(key, module)
 
@@ -175,27 +197,28 @@ class AdamW(Optimizer):
             self.averages.clear()
         return True
 
-    def _stepper(self, key: int, module: "DocEncoder") -> torch.optim.AdamW:
-        """The fused optimizer of a module, made anew if its parameters are not the ones it knows."""
-        stepper = self._modules.get(key)
-        parameters = {id(p) for p in module.parameters() if p.requires_grad}
-        if stepper is not None:
-            known = {id(p) for group in stepper.param_groups for p in group["params"]}
-            if known == parameters:
-                return stepper
-        groups: List[Dict[str, Any]] = [
-            {
-                "params": group.parameters,
-                "weight_decay": self.weight_decay if group.decays else 0.0,
-                "lr_scale": group.lr_scale,
-            }
-            for group in parameter_groups(
-                module, depth=module.encoder.config.depth, layer_decay=self.layer_decay
-            )
-        ]
-        stepper = torch.optim.AdamW(groups, lr=float(self.learn_rate), eps=self.eps, fused=True)
-        self._modules[key] = stepper
-        return stepper
+    def _steppers(self, key: int, module: "DocEncoder") -> Steppers:
+        """What steps a module, made anew if its parameters are not the ones that are known."""
+        steppers = self._modules.get(key)
+        learning = {id(p) for p in module.parameters() if p.requires_grad}
+        if steppers is not None and steppers.parameters == learning:
+            return steppers
+        # What was copied of it may be of other rows than those that will be stepped.
+        self._good.forget_module(key)
+        pieces = cast(nn.Parameter, module.encoder.embeddings.pieces.weight)
+        table = None
+        groups: List[Dict[str, Any]] = []
+        for parameters, decays, lr_scale in parameter_groups(
+            module, depth=module.encoder.config.depth, layer_decay=self.layer_decay
+        ):
+            decay = self.weight_decay if decays else 0.0
+            if any(parameter is pieces for parameter in parameters):
+                table = TableSteps(pieces, lr_scale=lr_scale, decay=decay)
+                parameters = [parameter for parameter in parameters if parameter is not pieces]
+            groups.append({"params": parameters, "weight_decay": decay, "lr_scale": lr_scale})
+        whole = torch.optim.AdamW(groups, lr=float(self.learn_rate), eps=self.eps, fused=True)
+        self._modules[key] = Steppers(learning, whole, table)
+        return self._modules[key]
 
     def _update_averages(self, key: int, module: nn.Module) -> None:
         assert self.averages is not None
@@ -213,9 +236,15 @@ class AdamW(Optimizer):
 
 def check_finite_gradients(module: nn.Module) -> Tuple[List[torch.Tensor], float]:
     """module (nn.Module): A module after a backward pass.
-    RETURNS (Tuple[List[torch.Tensor], float]): Its gradients, and the norm of all of them together.
+    RETURNS (Tuple[List[torch.Tensor], float]): Its gradients, of a table those of the rows that have
+        any, and the norm of all of them together.
     RAISES: FloatingPointError if one of them holds a NaN or an infinity."""
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    gradients = []
+    for parameter in module.parameters():
+        if (gradient := parameter.grad) is not None:
+            if gradient.is_sparse:
+                gradient = parameter.grad = gradient.coalesce()
+            gradients.append(gradient.values() if gradient.is_sparse else gradient)
     norm = float(torch.nn.utils.get_total_norm(gradients))
     if not math.isfinite(norm):
         raise FloatingPointError(

@@ -193,10 +193,13 @@ class BertShim(PyTorchShim):
             tensors and their gradients and adds to the gradients of the weights."""
         # A copy of weights that are about to change.
         self.forget_engine()
+        table = self._model.encoder.embeddings.pieces
         try:
             self._model.train()
+            table.sparse = True  # a batch reads few of its rows, and has a gradient for these
             results = self._model(*inputs.args, bf16=self.trains_in_bf16, **inputs.kwargs)
         finally:
+            table.sparse = False
             self._model.eval()
 
         def backprop(gradients: ArgsKwargs) -> None:
@@ -264,7 +267,7 @@ class BertShim(PyTorchShim):
         for name, parameter in self._model.named_parameters():
             if parameter.grad is not None:
                 weights = cast(FloatsXd, torch2xp(parameter.data))
-                gradient = cast(FloatsXd, torch2xp(parameter.grad))
+                gradient = cast(FloatsXd, torch2xp(parameter.grad.to_dense()))
                 stepped, _ = optimizer((self.id, name), weights, gradient)
                 # In place where the optimizer worked in place, else a copy.
                 with torch.no_grad():

@@ -131,9 +131,9 @@ def weights_of(nlp: Any, name: str = "bert") -> Dict[str, torch.Tensor]:
 
 
 def gradients_of(nlp: Any, name: str = "bert") -> Dict[str, torch.Tensor]:
-    """A copy of an encoder's gradients, those that there are."""
+    """A copy of an encoder's gradients, those that there are, of all rows of the table of pieces."""
     parameters = network_of(nlp.get_pipe(name).model).named_parameters()
-    return {key: p.grad.clone() for key, p in parameters if p.grad is not None}
+    return {key: p.grad.to_dense().clone() for key, p in parameters if p.grad is not None}
 
 
 def head_weights(nlp: Any, name: str) -> List[Any]:

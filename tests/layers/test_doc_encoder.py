@@ -68,7 +68,8 @@ def gradients_of(output: str, docs: List[Doc], gradient: np.ndarray) -> DocGradi
 
 
 def weight_gradients(model: Any) -> Dict[str, torch.Tensor]:
-    found = {n: p.grad for n, p in network_of(model).named_parameters() if p.grad is not None}
+    parameters = network_of(model).named_parameters()
+    found = {n: p.grad.to_dense() for n, p in parameters if p.grad is not None}
     network_of(model).zero_grad(set_to_none=True)
     return found
 

@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 from thinc.api import Adam, concatenate
 
 from spacy_bert.encoder import load_checkpoint
+from spacy_bert.layers import good_weights
 from spacy_bert.layers.doc_encoder import find_part, shim_of
 from spacy_bert.layers.listeners import BertListenerModel
 from spacy_bert.layers.optimizer import AdamW
@@ -502,24 +503,28 @@ def test_gradient_that_overflows(
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_gradient_that_overflows_later(make_nlp: Callable, texts: List[str]) -> None:
+@pytest.mark.parametrize("every, kept", [(50, 0), (2, 2)])
+def test_gradient_that_overflows_later(
+    every: int, kept: int, make_nlp: Callable, texts: List[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights that make finite vectors still, but no finite gradient any more, kept for good; and
-    their averages and moments."""
+    their averages and moments. The embeddings of pieces that only later batches read are copied later."""
+    monkeypatch.setattr(good_weights, "EVERY", every)
     nlp = make_nlp(one=LINEAR)
     optimizer = AdamW(0.01, use_averages=True)
     states = [(weights_of(nlp), head_weights(nlp, "one"))]
-    for _ in range(2):
-        nlp.update(examples_of(nlp, texts), sgd=optimizer)
+    for end in (1, 2, 1, len(texts)):
+        nlp.update(examples_of(nlp, texts[:end]), sgd=optimizer)
         states.append((weights_of(nlp), head_weights(nlp, "one")))
-    assert not is_same(states[0][0], states[2][0])
+        assert not is_same(states[-2][0], states[-1][0])
     network = network_of(nlp.get_pipe("bert").model)
     with torch.no_grad():
         network.encoder.layers[-1].output_norm.weight *= 1e25
     assert np.isfinite(nlp(texts[0]).tensor).all()
     with pytest.raises(FloatingPointError, match="encoder.* taken back.* batch of 3 Docs"):
         nlp.update(examples_of(nlp, texts), sgd=optimizer)
-    assert is_same(states[0][0], weights_of(nlp)) and gradients_of(nlp) == {}
-    assert all(map(np.array_equal, states[0][1], head_weights(nlp, "one")))
+    assert is_same(states[kept][0], weights_of(nlp)) and gradients_of(nlp) == {}
+    assert all(map(np.array_equal, states[kept][1], head_weights(nlp, "one")))
     assert not optimizer.averages and not optimizer.mom1 and not optimizer._modules
 
 
