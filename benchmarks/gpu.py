@@ -1,13 +1,15 @@
 """On a GPU: pretraining steps and inference, where nothing but torch, tokenizers and this clone is there.
 
-    python benchmarks/gpu.py [--size base] [--steps 60]
+    python benchmarks/gpu.py [--size base] [--steps 60] [--compile]
 
 Makes text of random words, so that no data is needed. Prints pieces per second and the share of the
 measured peak of matrix products, and writes JSON and a table to benchmarks/results/. With the
 `transformers` package installed, its BertModel (padded batches, sdpa) encodes the same sequences.
+With --compile, pretraining runs with compiled layers, and inference both ways.
 """
 
 import argparse
+import copy
 import json
 import random
 import statistics
@@ -24,6 +26,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from spacy_bert.encoder import BertConfig, BertEncoder, initialize_weights, pack, save_checkpoint
+from spacy_bert.encoder.bert import compile_layers
 from spacy_bert.encoder.checkpoint import Checkpoint
 from spacy_bert.encoder.engine import make_engine
 from spacy_bert.encoder.heads import Pooler
@@ -104,6 +107,15 @@ def inference(args: argparse.Namespace, folder: Path, device: torch.device) -> D
             start = end
     engine = make_engine(encoder.to(device).eval(), "bf16")
     ways: Dict[str, Callable[[], Any]] = {"ours": lambda: [engine(part) for part in parts]}
+    if args.compile:
+        compiled = copy.deepcopy(encoder)
+        compile_layers(compiled)
+
+        def run_compiled() -> Any:
+            with torch.autocast(device.type, torch.bfloat16):
+                return [compiled(part) for part in parts]
+
+        ways["ours, compiled"] = run_compiled
     try:
         from transformers import BertModel
     except ImportError:

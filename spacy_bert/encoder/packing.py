@@ -48,15 +48,26 @@ class PackedPieces(NamedTuple):
         RETURNS (PackedPieces): The same batch there."""
         if self.ids.device == device:
             return self
-        # Only where it is safe: what is copied to the host may be read too early, and what goes to an
-        # Apple GPU may be gone before it is read.
-        fast = torch.device(device).type == "cuda"
         return self._replace(
-            ids=self.ids.to(device, non_blocking=fast),
-            type_ids=self.type_ids.to(device, non_blocking=fast),
-            positions=self.positions.to(device, non_blocking=fast),
-            cu_seqlens=self.cu_seqlens.to(device, non_blocking=fast),
+            ids=move(self.ids, device),
+            type_ids=move(self.type_ids, device),
+            positions=move(self.positions, device),
+            cu_seqlens=move(self.cu_seqlens, device),
         )
+
+
+def move(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy what a batch was made of to where it is computed.
+
+    tensor (Tensor): A tensor on the host, or there already.
+    device (torch.device): Where it should be.
+    RETURNS (Tensor): It there. To an NVIDIA GPU, copying may go on while the host does.
+    """
+    if torch.device(device).type != "cuda" or tensor.device.type != "cpu":
+        # An Apple GPU might read what is gone by then.
+        return tensor.to(device)
+    # Other memory than pinned is first copied to some that is, and the host waits for that.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def pack(

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, Pooler
 from ..encoder.engine import Engine
-from ..encoder.packing import ENGINE_ROWS, TRAINING_ROWS, PackedPieces, fill
+from ..encoder.packing import ENGINE_ROWS, TRAINING_ROWS, PackedPieces, fill, move
 from ..encoder.shapes import without_memory
 from ..encoder.side_by_side import encode_all
 from .config_attr import ConfigDict, ConfigList
@@ -197,7 +197,7 @@ def _scatter(rows: Tensor, goals: Dict[str, Goal], results: Dict[str, Tensor]) -
 
 
 def _to(array: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device, non_blocking=device.type == "cuda")
+    return move(torch.from_numpy(array), device)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..encoder import BertConfig, BertEncoder, MaskedLMHead
 from ..encoder.engine import Engine
-from ..encoder.packing import ENGINE_ROWS, fill
+from ..encoder.packing import ENGINE_ROWS, fill, move
 from ..encoder.shapes import without_memory
 from .config_attr import ConfigDict
 from .doc_encoder import ONE_SEGMENT_TYPE, init, shim_of
@@ -55,10 +55,8 @@ class MaskedLM(nn.Module):
         }
         encode = engine or self.encoder
         for part in batch.micro_batches:
-            vectors = encode(fill(part.pieces.to(device), ENGINE_ROWS))[
-                torch.from_numpy(part.rows).to(device)
-            ]
-            masks = torch.from_numpy(part.masks).to(device)
+            rows, masks = (move(torch.from_numpy(a), device) for a in (part.rows, part.masks))
+            vectors = encode(fill(part.pieces.to(device), ENGINE_ROWS))[rows]
             for some, places in zip(vectors.split(ROWS_AT_ONCE), masks.split(ROWS_AT_ONCE)):
                 logits = self.mlm(some, embeddings)  # (rows, W) -> (rows, V)
                 # Embeddings are often padded to a round number of rows. The pieces that are none

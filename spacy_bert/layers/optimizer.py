@@ -6,7 +6,7 @@ as a whole by torch's fused AdamW, clipped by the norm of all its gradients toge
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Set, Tuple, cast
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple, cast
 
 import torch
 from thinc.optimizers import FloatOrSeq, Optimizer
@@ -16,26 +16,13 @@ from torch import nn
 
 from ..encoder.parameters import parameter_groups
 from .good_weights import GoodWeights
-from .table_steps import TableSteps
+from .module_steps import ModuleSteps, Rates
 
 if TYPE_CHECKING:
     from .doc_encoder import DocEncoder
 
 # So many steps at a rate of 0 are no accident. (A schedule's first and last steps may be.)
 IDLE_STEPS = 10
-
-
-class Steppers(NamedTuple):
-    """What steps a module.
-
-    parameters (Set[int]): The ids of what they step.
-    whole (torch.optim.AdamW): Steps all but the table of pieces.
-    table (Optional[TableSteps]): Steps that; None if it does not learn.
-    """
-
-    parameters: Set[int]
-    whole: torch.optim.AdamW
-    table: Optional[TableSteps]
 
 
 class AdamW(Optimizer):
@@ -93,7 +80,7 @@ class AdamW(Optimizer):
         self.heads_scale = heads_scale
         self.layer_decay = layer_decay
         self.weight_decay = weight_decay
-        self._modules: Dict[int, Steppers] = {}
+        self._modules: Dict[int, ModuleSteps] = {}
         self._good = GoodWeights()
         self._n_idle: Dict[Any, int] = {}
 
@@ -151,20 +138,10 @@ class AdamW(Optimizer):
         if self.grad_clip and norm > self.grad_clip:
             torch._foreach_mul_(gradients, self.grad_clip / (norm + 1e-6))
         self._warn_of_no_rate(key)
-        steppers = self._steppers(key, module)
-        moving = {}
-        if steppers.table is not None:
-            steppers.table.notice()
-            moving[steppers.table.table] = steppers.table.rows
-        self._good.note_module(key, module, self.nr_update[(key, "")], moving)
+        steps = self._steps(key, module)
+        self._good.note_module(key, module, self.nr_update[(key, "")], steps.rows_to_step())
         self.nr_update[(key, "")] += 1
-        rate, betas = float(self.learn_rate), (self.b1, self.b2)
-        for group in steppers.whole.param_groups:
-            group["lr"] = rate * group["lr_scale"]
-            group["betas"] = betas
-        steppers.whole.step()
-        if steppers.table is not None:
-            steppers.table.step(rate, betas, self.eps)
+        steps.step(Rates(float(self.learn_rate), self.b1, self.b2, self.eps, self.weight_decay))
         if self.averages is not None:
             self._update_averages(key, module)
 
@@ -197,28 +174,16 @@ class AdamW(Optimizer):
             self.averages.clear()
         return True
 
-    def _steppers(self, key: int, module: "DocEncoder") -> Steppers:
-        """What steps a module, made anew if its parameters are not the ones that are known."""
-        steppers = self._modules.get(key)
-        learning = {id(p) for p in module.parameters() if p.requires_grad}
-        if steppers is not None and steppers.parameters == learning:
-            return steppers
-        # What was copied of it may be of other rows than those that will be stepped.
-        self._good.forget_module(key)
-        pieces = cast(nn.Parameter, module.encoder.embeddings.pieces.weight)
-        table = None
-        groups: List[Dict[str, Any]] = []
-        for parameters, decays, lr_scale in parameter_groups(
-            module, depth=module.encoder.config.depth, layer_decay=self.layer_decay
-        ):
-            decay = self.weight_decay if decays else 0.0
-            if any(parameter is pieces for parameter in parameters):
-                table = TableSteps(pieces, lr_scale=lr_scale, decay=decay)
-                parameters = [parameter for parameter in parameters if parameter is not pieces]
-            groups.append({"params": parameters, "weight_decay": decay, "lr_scale": lr_scale})
-        whole = torch.optim.AdamW(groups, lr=float(self.learn_rate), eps=self.eps, fused=True)
-        self._modules[key] = Steppers(learning, whole, table)
-        return self._modules[key]
+    def _steps(self, key: int, module: "DocEncoder") -> ModuleSteps:
+        """Moments and steps of a module, made anew if its parameters are not the ones that are known."""
+        steps = self._modules.get(key)
+        if steps is None or not steps.are_of(module):
+            # What was copied of it may be of other rows than those that will be stepped.
+            self._good.forget_module(key)
+            depth, table = module.encoder.config.depth, module.encoder.embeddings.pieces.weight
+            groups = parameter_groups(module, depth=depth, layer_decay=self.layer_decay)
+            steps = self._modules[key] = ModuleSteps(groups, cast(nn.Parameter, table))
+        return steps
 
     def _update_averages(self, key: int, module: nn.Module) -> None:
         assert self.averages is not None

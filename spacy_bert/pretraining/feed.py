@@ -6,6 +6,7 @@ from typing import Callable, Deque, Optional, Tuple
 
 import torch
 
+from ..encoder.packing import move
 from .batches import Position, PretrainingBatch, PretrainingStream
 
 # What a GPU has waiting for it. A processor has nobody else to make batches.
@@ -16,20 +17,10 @@ def to_device(batch: PretrainingBatch, device: torch.device) -> PretrainingBatch
     """batch (PretrainingBatch): A batch on the host.
     device (torch.device): Where it is wanted.
     RETURNS (PretrainingBatch): It there; copying may go on while the host does."""
-    if device.type == "cpu":
-        return batch
-    pieces = batch.pieces
-    pinned = pieces._replace(
-        ids=pieces.ids.pin_memory(),
-        type_ids=pieces.type_ids.pin_memory(),
-        positions=pieces.positions.pin_memory(),
-        cu_seqlens=pieces.cu_seqlens.pin_memory(),
+    return PretrainingBatch(
+        batch.pieces.to(device),
+        *(move(tensor, device) for tensor in (batch.masked_rows, batch.masked_ids, batch.not_next)),
     )
-    rows, ids, not_next = (
-        tensor.pin_memory().to(device, non_blocking=True)
-        for tensor in (batch.masked_rows, batch.masked_ids, batch.not_next)
-    )
-    return PretrainingBatch(pinned.to(device), rows, ids, not_next)
 
 
 class Feed:

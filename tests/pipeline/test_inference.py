@@ -269,6 +269,28 @@ def test_loading_leaves_the_compiler_out(
     assert done.stdout == "set()\n", done.stderr
 
 
+def test_training_leaves_the_compiler_out(tiny_checkpoint: Path) -> None:
+    """Catches what torch's optimizers and gradients import, 100 MB in the first step."""
+    code = f"""
+import sys
+import spacy_bert
+from spacy.training import Example
+from spacy_bert.layers.optimizer import AdamW
+
+nlp = spacy_bert.from_checkpoint({str(tiny_checkpoint)!r})
+nlp.add_pipe("bert_ner", config={{"model": {{"tok2vec": {{"width": nlp.get_pipe("bert").width}}}}}})
+entities = {{"entities": [(0, 4, "PERSON")]}}
+examples = [Example.from_dict(nlp.make_doc("Anna met Bob."), entities)]
+nlp.initialize(lambda: examples)
+before = nlp("Anna").tensor
+nlp.update(examples, sgd=AdamW(0.1))
+assert (nlp("Anna").tensor != before).any()
+print({{'torch._dynamo', 'sympy'}} & {{*sys.modules}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_default_type_of_others(
     dtype: torch.dtype, tiny_nlp: Language, tiny_checkpoint: Path

@@ -5,13 +5,17 @@ from typing import Any, Dict, List
 import pytest
 import torch
 
-from spacy_bert.layers import table_steps
-from spacy_bert.layers.table_steps import TableSteps
+from spacy_bert.layers import module_steps
+from spacy_bert.layers.module_steps import Rates, TableSteps
 
 N_ROWS, WIDTH = 12, 4
 SETTINGS: Dict[str, Any] = dict(betas=(0.8, 0.95), eps=1e-4)
 # Rows that each batch reads; a row may be read twice, and none is rows 5 and 11.
 BATCHES = [[3, 1, 3], [1, 7, 0], [7], [2, 3, 10, 9, 8, 6, 4, 4]]
+
+
+def rates(rate: float, decay: float = 0.0) -> Rates:
+    return Rates(rate, *SETTINGS["betas"], SETTINGS["eps"], decay)
 
 
 def make_table() -> torch.nn.Parameter:
@@ -35,11 +39,11 @@ def test_rows_that_were_read(
 ) -> None:
     """Moments that are lost when others come, that do not go on moving a row, or move another one; a
     first step that counts from when a row was first read; decay of rows that nobody read."""
-    monkeypatch.setattr(table_steps, "PART", part)
+    monkeypatch.setattr(module_steps, "PART", part)
     table, start = make_table(), make_table().detach()
     expected = torch.nn.Parameter(start.clone())
     reference = torch.optim.AdamW([expected], lr=0.01, weight_decay=decay, **SETTINGS)
-    steps = TableSteps(table, lr_scale=0.5, decay=decay)
+    steps = TableSteps(table)
     read: set = set()
     for i, rows in enumerate(BATCHES * 2):
         set_gradient(table, rows, i, sparse=sparse)
@@ -47,7 +51,7 @@ def test_rows_that_were_read(
         read |= set(rows)
         steps.notice()
         assert len(steps.rows) == len(read) and set(steps.rows.tolist()) == read
-        steps.step(0.02, **SETTINGS)
+        steps.step(rates(0.01, decay))
         reference.step()
         # The reference decays rows that were not read yet.
         unread = [row for row in range(N_ROWS) if row not in read]
@@ -61,14 +65,14 @@ def test_rows_that_were_read(
 def test_memory() -> None:
     """Moments of a whole vocabulary for a few rows; or moments that are moved in every step."""
     table = torch.nn.Parameter(torch.zeros(100_000, 2))
-    steps = TableSteps(table, lr_scale=1.0, decay=0.0)
+    steps = TableSteps(table)
     sizes = []
     for i in range(100):
         read = torch.arange(i * 20, i * 20 + 30)
         table.grad = None
         torch.nn.functional.embedding(read, table, sparse=True).sum().backward()
         steps.notice()
-        steps.step(0.1, **SETTINGS)
+        steps.step(rates(0.1))
         sizes.append(steps.memory)
     assert len(steps.rows) == 2010 <= sizes[-1] < 2700
     assert len(set(sizes)) < 30
@@ -79,7 +83,7 @@ def test_without_gradient() -> None:
     table = make_table()
     expected = torch.nn.Parameter(table.detach().clone())
     reference = torch.optim.AdamW([expected], lr=0.01, weight_decay=0.0, **SETTINGS)
-    steps = TableSteps(table, lr_scale=1.0, decay=0.0)
+    steps = TableSteps(table)
     for i, rows in enumerate([[1, 2], [], [2]]):
         if rows:
             set_gradient(table, rows, i, sparse=True)
@@ -87,7 +91,7 @@ def test_without_gradient() -> None:
         else:
             table.grad = expected.grad = None
         steps.notice()
-        steps.step(0.01, **SETTINGS)
+        steps.step(rates(0.01))
         reference.step()
         torch.testing.assert_close(table, expected, rtol=1e-5, atol=1e-6)
 
@@ -95,9 +99,9 @@ def test_without_gradient() -> None:
 def test_it_is_seen_that_the_table_has_changed() -> None:
     """A write past torch's count of changes: an engine would go on predicting with the old rows."""
     table = make_table()
-    steps = TableSteps(table, lr_scale=1.0, decay=0.0)
+    steps = TableSteps(table)
     set_gradient(table, [1], 0, sparse=True)
     version = table._version
     steps.notice()
-    steps.step(0.01, **SETTINGS)
+    steps.step(rates(0.01))
     assert table._version > version
