@@ -9,7 +9,7 @@ learning rate too high by magnitudes) spoils the weights, and nothing is wrong u
 """
 
 import operator
-from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import torch
 from thinc.types import FloatsXd
@@ -22,11 +22,11 @@ EVERY = 50
 class Copied(NamedTuple):
     """Rows of a parameter as they were.
 
-    rows (Any): An index of them.
-    values (torch.Tensor): The rows, in the memory of the host.
+    rows (Optional[torch.Tensor]): Which, shape (n,); None for all.
+    values (torch.Tensor): The rows. Like their numbers, they are in the memory of the host.
     """
 
-    rows: Any
+    rows: Optional[torch.Tensor]
     values: torch.Tensor
 
 
@@ -57,7 +57,7 @@ class GoodWeights:
         n_steps: int,
         moving: Mapping[nn.Parameter, torch.Tensor],
     ) -> None:
-        """Copy a module that has just given a finite gradient, before it is stepped.
+        """Copy what learns of a module that has just given a finite gradient, before it is stepped.
 
         key (int): Identifies the module.
         module (nn.Module): The module.
@@ -65,12 +65,11 @@ class GoodWeights:
         moving (Mapping[nn.Parameter, torch.Tensor]): Of which parameters only some rows have ever been stepped or
             are about to be, and these; from step to step they only become more.
         """
+        learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
         known = [parameter for parameter, _ in self._modules.get(key, [])]
-        same = all(map(operator.is_, known, module.parameters()))
-        if not known or not same or n_steps % EVERY == 0:
-            self._modules[key] = [
-                (p, [_copy(p, moving.get(p, slice(None)))]) for p in module.parameters()
-            ]
+        same = len(known) == len(learning) and all(map(operator.is_, known, learning))
+        if not same or n_steps % EVERY == 0:
+            self._modules[key] = [(p, [_copy(p, moving.get(p))]) for p in learning]
             return
         for parameter, copies in self._modules[key]:
             if parameter in moving:
@@ -92,9 +91,17 @@ class GoodWeights:
             for parameters in self._modules.values():
                 for parameter, copies in parameters:
                     for rows, values in copies:
-                        parameter[rows] = values.to(parameter.device)
+                        values = values.to(parameter.device)
+                        if rows is None:
+                            parameter.copy_(values)
+                        else:
+                            parameter.index_copy_(0, rows.to(parameter.device), values)
         return bool(self._arrays or self._modules)
 
 
-def _copy(parameter: nn.Parameter, rows: Any) -> Copied:
-    return Copied(rows, parameter.detach()[rows].to("cpu", copy=True))
+def _copy(parameter: nn.Parameter, rows: Optional[torch.Tensor]) -> Copied:
+    values = parameter.detach()
+    if rows is None:
+        return Copied(None, values.to("cpu", copy=True))
+    # Copies, too: a view would keep all the numbers that it is one of.
+    return Copied(rows.to("cpu", copy=True), values.index_select(0, rows).cpu())

@@ -1,7 +1,7 @@
 """AdamW's steps of a torch module, by torch's own fused kernel.
 
-`torch.optim` would import torch's compiler, which takes a second and 70 MB, and knows only whole
-parameters. Of the table of pieces, a training set reads few rows:
+The classes of `torch.optim` import torch's compiler, which takes a second and 70 MB, and know only
+whole parameters. Of the table of pieces, a training set reads few rows:
 
     table       rows      moments
     the    x    0 -> 1    of "the"
@@ -23,7 +23,7 @@ from torch.optim.adamw import adamw
 
 from ..encoder.parameters import ParameterGroup
 
-# Rows that are stepped at a time: copies of them stay in the cache.
+# Rows that are stepped at a time on a processor: copies of them stay in its cache.
 PART = 2048
 
 
@@ -127,8 +127,9 @@ class TableSteps:
         table = self.table.detach()
         n_steps = torch.tensor(float(self._n_steps), dtype=torch.float32, device=table.device)
         self._n_steps += 1
-        for start in range(0, len(self.rows), PART):
-            part = slice(start, start + PART)
+        size = PART if table.device.type == "cpu" else max(1, len(self.rows))
+        for start in range(0, len(self.rows), size):
+            part = slice(start, start + size)
             rows = self.rows[part]
             weights = table.index_select(0, rows)
             gradient = torch.zeros_like(weights)
@@ -161,6 +162,8 @@ def _step(
     rates: Rates,
 ) -> None:
     rate, beta1, beta2, eps, decay = rates
+    # It changes them past torch's own count of changes, by which engines know that they are out of date.
+    torch.autograd.graph.increment_version(weights)
     adamw(
         weights, gradients, first, second, [], n_steps, fused=True, amsgrad=False, maximize=False,
         lr=rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay,
@@ -171,24 +174,25 @@ class ModuleSteps:
     """Steps of a module.
 
     groups (Iterable[ParameterGroup]): Its parameters, those that learn.
-    table (nn.Parameter): Which of them is its table of pieces, if that learns.
+    table (Optional[nn.Parameter]): Which of them is its table of pieces; None if that is something else
+        than a parameter.
     """
 
-    def __init__(self, groups: Iterable[ParameterGroup], table: nn.Parameter) -> None:
+    def __init__(self, groups: Iterable[ParameterGroup], table: Optional[nn.Parameter]) -> None:
         self._steps: List[Tuple[ParameterGroup, Steps]] = []
         self._table: Optional[TableSteps] = None
         for group in groups:
             others = [parameter for parameter in group.parameters if parameter is not table]
             self._steps.append((group, WholeSteps(others)))
-            if len(others) < len(group.parameters):
+            if table is not None and len(others) < len(group.parameters):
                 self._table = TableSteps(table)
                 self._steps.append((group, self._table))
-        self._parameters = {id(p) for group, _ in self._steps for p in group.parameters}
 
     def are_of(self, module: nn.Module) -> bool:
         """module (nn.Module): A module.
         RETURNS (bool): Whether these are the parameters of it that learn."""
-        return self._parameters == {id(p) for p in module.parameters() if p.requires_grad}
+        known = {id(p) for group, _ in self._steps for p in group.parameters}
+        return known == {id(p) for p in module.parameters() if p.requires_grad}
 
     def rows_to_step(self) -> Dict[nn.Parameter, Tensor]:
         """RETURNS (Dict[nn.Parameter, Tensor]): Of the table, the rows that the next step may change, and

@@ -6,7 +6,7 @@ as a whole by torch's fused AdamW, clipped by the norm of all its gradients toge
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple, cast
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, cast
 
 import torch
 from thinc.optimizers import FloatOrSeq, Optimizer
@@ -180,9 +180,11 @@ class AdamW(Optimizer):
         if steps is None or not steps.are_of(module):
             # What was copied of it may be of other rows than those that will be stepped.
             self._good.forget_module(key)
-            depth, table = module.encoder.config.depth, module.encoder.embeddings.pieces.weight
+            depth = module.encoder.config.depth
             groups = parameter_groups(module, depth=depth, layer_decay=self.layer_decay)
-            steps = self._modules[key] = ModuleSteps(groups, cast(nn.Parameter, table))
+            # An adapter in its place may have none of its own.
+            table = getattr(module.encoder.embeddings.pieces, "weight", None)
+            steps = self._modules[key] = ModuleSteps(groups, cast(Optional[nn.Parameter], table))
         return steps
 
     def _update_averages(self, key: int, module: nn.Module) -> None:

@@ -92,20 +92,42 @@ def share_gpu_memory() -> None:
         get_default_memory_pool().free_all_blocks()
 
 
-class _Given(torch.autograd.Function):
-    """A number whose gradient is what is given. (Gradients that torch is handed to begin with are compared
-    by its compiler's algebra, which takes a second to import, and 30 MB.)"""
+class _WithGradients(torch.autograd.Function):
+    """A number whose gradient by some tensors is what is given. (Gradients that torch is handed to begin
+    with are compared by its compiler's algebra, which takes half a second to import, and 40 MB.)"""
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, given: Sequence[torch.Tensor], *tensors: torch.Tensor
+        ctx: Any, gradients: Sequence[torch.Tensor], *tensors: torch.Tensor
     ) -> torch.Tensor:
-        ctx.given = given
+        for gradient, tensor in zip(gradients, tensors, strict=True):
+            # Else it would be summed up, if it can.
+            if gradient.shape != tensor.shape:
+                raise ValueError(
+                    f"A gradient has the shape {tuple(gradient.shape)}, but what it is of has "
+                    f"{tuple(tensor.shape)}."
+                )
+        ctx.gradients = gradients
         return tensors[0].new_zeros(())
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> Tuple[Any, ...]:  # type: ignore[override]
-        return None, *ctx.given
+        return None, *ctx.gradients
+
+
+def reads_rows(table: nn.Module) -> bool:
+    """table (nn.Module): What gives pieces their embeddings.
+    RETURNS (bool): Whether its gradient can be that of the rows that a batch reads: not where somebody
+        reckons with the whole table, or replaced it."""
+    weight = table._parameters.get("weight")
+    # Apple's GPUs lacked it in versions of torch that are allowed.
+    return (
+        type(table) is nn.Embedding
+        and weight is not None
+        and not weight._backward_hooks
+        and not weight._post_accumulate_grad_hooks
+        and weight.device.type in ("cpu", "cuda")
+    )
 
 
 class BertShim(PyTorchShim):
@@ -212,7 +234,7 @@ class BertShim(PyTorchShim):
         table = self._model.encoder.embeddings.pieces
         try:
             self._model.train()
-            table.sparse = True  # a batch reads few of its rows, and has a gradient for these
+            table.sparse = of_rows = reads_rows(table)
             results = self._model(*inputs.args, bf16=self.trains_in_bf16, **inputs.kwargs)
         finally:
             table.sparse = False
@@ -221,7 +243,12 @@ class BertShim(PyTorchShim):
         def backprop(gradients: ArgsKwargs) -> None:
             try:
                 (tensors,), given = gradients.args, gradients.kwargs["grad_tensors"]
-                torch.autograd.backward(_Given.apply(given, *tensors))
+                # Whoever evaluates may have switched gradients off; what was put off comes then.
+                with torch.inference_mode(False), torch.enable_grad():
+                    torch.autograd.backward(_WithGradients.apply(given, *tensors))
+                if of_rows and (gradient := table.weight.grad) is not None and gradient.is_sparse:
+                    # Batches that are accumulated read the same rows.
+                    table.weight.grad = gradient.coalesce()
             except BaseException:  # out of memory, or Ctrl-C
                 # Of some weights it may be there already, and would be added to the next batch's.
                 self._model.zero_grad(set_to_none=True)
