@@ -15,21 +15,22 @@ PACKAGE = Path(spacy_bert.__file__).parent
 ARRAYS = "wordpiece encoder alignment windows segments decoding targets answers"
 # A room (a folder or a module) and the rooms that it may import from.
 MAY_IMPORT = {
-    "wordpiece": "",
-    "encoder": "",
+    "files": "",
+    "wordpiece": "files",
+    "encoder": "files",
     "alignment": "",
     "windows": "",
     "segments": "",
     "decoding": "",
     "targets": "",
     "answers": "segments",
-    "layers": ARRAYS,
+    "layers": f"files {ARRAYS}",
     "models": "layers encoder",
     "pipeline": f"models layers {ARRAYS}",
-    "readers": "segments targets answers",
-    "evaluation": "readers segments targets answers",
-    "pretraining": "wordpiece encoder",
-    "cli": f"pipeline models layers readers evaluation pretraining {ARRAYS}",
+    "readers": "files segments targets answers",
+    "evaluation": "files readers segments targets answers",
+    "pretraining": "files wordpiece encoder",
+    "cli": f"files pipeline models layers readers evaluation pretraining {ARRAYS}",
     "__main__": "cli",
     "__init__": "",
 }
@@ -37,6 +38,7 @@ MAY_IMPORT = {
 EXCEPT = {"encoder/checkpoint.py": "wordpiece", "encoder/vocabulary.py": "wordpiece"}
 # Rooms that have to run where these are not installed.
 WITHOUT = {
+    "files": "torch spacy thinc tokenizers",
     "wordpiece": "torch spacy thinc",
     "encoder": "spacy thinc",
     "alignment": "torch spacy thinc tokenizers",

@@ -8,7 +8,7 @@ import typer
 
 from .init_config import check_output, write
 from .progress import steps_done
-from .saved_pipeline import is_pipeline, one_below
+from .saved_pipeline import is_pipeline, load_pipeline, one_below
 from .show import table
 
 if TYPE_CHECKING:
@@ -133,8 +133,6 @@ def open_qa(path: Path) -> "Tuple[Language, Any]":
     """path (Path): Folder of a saved pipeline.
     RETURNS (Tuple[Language, SpanQA]): It, and its component that answers.
     RAISES: OSError or ValueError if it is no pipeline, or has no such component, or several."""
-    import spacy
-
     from ..pipeline.span_qa import SpanQA
 
     if not is_pipeline(path):
@@ -142,7 +140,7 @@ def open_qa(path: Path) -> "Tuple[Language, Any]":
             f"{path} is no saved pipeline (there is no meta.json and config.cfg in it). Train one: "
             f"`python -m spacy_bert init-config` with --pipeline span_qa, then `spacy train`.{one_below(path)}"
         )
-    nlp = spacy.load(path)
+    nlp = load_pipeline(path)
     pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, SpanQA)]
     if len(pipes) != 1:
         raise ValueError(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple
 
 import typer
 
-from .saved_pipeline import is_pipeline
+from .saved_pipeline import is_pipeline, load_pipeline
 from .show import table, visible
 from .text_reader import clean, make_doc
 
@@ -66,8 +66,6 @@ def open_masked_lm(source: str, lang: Optional[str] = None) -> "Tuple[Language, 
     RETURNS (Tuple[Language, FillMask]): A pipeline, and the component in it.
     RAISES: OSError or ValueError if there is none to be had.
     """
-    import spacy
-
     from ..pipeline.assemble import from_checkpoint
     from ..pipeline.fill_mask import FillMask
     from .init_config import check_lang
@@ -82,7 +80,7 @@ def open_masked_lm(source: str, lang: Optional[str] = None) -> "Tuple[Language, 
             f"--lang is {lang!r}, but {folder} is a pipeline, with a tokenizer of its own. Leave it "
             f"out."
         )
-    nlp = spacy.load(folder)
+    nlp = load_pipeline(folder)
     for _, pipe in nlp.components:
         if isinstance(pipe, FillMask):
             return nlp, pipe

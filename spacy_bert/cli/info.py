@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, NamedTupl
 
 import typer
 
-from .saved_pipeline import FILES, models_of, one_below
+from .saved_pipeline import FILES, load_pipeline, models_of, one_below
 from .show import table
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def describe(path: Path) -> Sections:
 def describe_pipeline(path: Path) -> Sections:
     """path (Path): Folder of a saved pipeline.
     RETURNS (Sections): What to say of it."""
-    import spacy
-
-    nlp = spacy.load(path)
+    nlp = load_pipeline(path)
     meta, models = nlp.meta, models_of(nlp)
     sections: Sections = [
         (

@@ -1,10 +1,11 @@
 """`init-config`: from a checkpoint and a list of pipes to a training config."""
 
-import os
 from pathlib import Path
 from typing import Optional
 
 import typer
+
+from ..files import replacing
 
 STDOUT = Path("-")
 
@@ -46,7 +47,7 @@ def init_config(
     which makes the others read pairs of texts.
     """
     from .training_config import check_pipes, spans_keys_of, training_config
-    from .training_data import read_training_data
+    from .training_data import only_spans_key, read_training_data
 
     # What takes no time comes first.
     pipes = check_pipes([name.strip() for name in pipeline.split(",") if name.strip()])
@@ -55,10 +56,12 @@ def init_config(
     check_value("--checkpoint", checkpoint)
     check_lang(lang)
     data = []
+    # Where there is one key only, it is meant.
+    spans_key = only_spans_key(train, lang=lang) if train and spans_keys_of(pipes) else None
+    keys = spans_keys_of(pipes, first=spans_key)
     for option, path in (("--train", train), ("--dev", dev)):
         if path is not None:
             check_value(option, str(path))
-            keys = spans_keys_of(pipes)
             data.append(read_training_data(path, pipes, lang=lang, spans_keys=keys))
 
     from spacy.util import load_config_from_str, load_model_from_config
@@ -77,6 +80,7 @@ def init_config(
         revision=revision,
         train=data[0] if train else None,
         dev=str(dev) if dev else None,
+        spans_key=spans_key,
         file="config.cfg" if output == STDOUT else str(output),
     )
     # As `spacy train` will: what it could not take must not be written. Without weights, this is quick.
@@ -89,6 +93,10 @@ def init_config(
         fitted = ""
         if train:
             fitted = f" {train}: {data[0].n_texts:,} texts, {data[0].n_words:,} words; {data[0].total_steps:,} steps."
+            for pipe, key in keys.items():
+                if pipe != "span_finder" and (n := data[0].n_longer(key)):
+                    longest = data[0].longest_span(key)
+                    fitted += f" {n:,} spans under {key!r} are longer than {longest} tokens: '{pipe}' will not find them."
         typer.echo(f"Wrote {output}.{fitted} Its first lines say how to train with it.")
 
 
@@ -146,13 +154,10 @@ def write(path: Path, text: str) -> None:
     text (str): Its content.
     RAISES: OSError if the disk does not take it; what was there before is there still.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(text.encode("utf8"))
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(text.encode("utf8"))
     except OSError as error:
         raise OSError(
             f"{path} could not be written: {error.strerror or error}. Name a file in another folder."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

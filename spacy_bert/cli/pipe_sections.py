@@ -212,10 +212,10 @@ spans_key = "%spans_key"
 FIRST_SPANS_KEY = "sc"
 
 SUGGESTER = """
-# The spans among which it chooses: all of these lengths, in tokens.
+# The spans among which it chooses: all of these lengths, in tokens. It finds none of another length.
 [components.%pipe.suggester]
 @misc = "spacy.ngram_suggester.v1"
-sizes = [1,2,3]
+sizes = %sizes
 """
 
 SPAN_MODEL = """

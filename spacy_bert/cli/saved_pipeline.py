@@ -1,7 +1,7 @@
-"""A saved pipeline: how to tell one, and the models in it."""
+"""A saved pipeline: how to tell one, and to load it; and the models in it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict
+from typing import TYPE_CHECKING, Dict, Optional
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -14,6 +14,55 @@ def is_pipeline(path: Path) -> bool:
     """path (Path): A folder.
     RETURNS (bool): Whether `nlp.to_disk` wrote it."""
     return all((path / name).is_file() for name in FILES)
+
+
+def load_pipeline(path: Path) -> "Language":
+    """`spacy.load`, which does not say what file it was that could not be read.
+
+    path (Path): Folder of a saved pipeline.
+    RETURNS (Language): The pipeline.
+    RAISES (ValueError): A file of it is damaged. What else is wrong with it is said by spaCy.
+    """
+    import spacy
+
+    try:
+        return spacy.load(path)
+    except Exception as error:  # what is raised for half a file depends on what reads it
+        file = _damaged_file(path)
+        if file is None:
+            raise
+        raise ValueError(
+            f"The pipeline {path} could not be loaded: {file} is damaged or cut off "
+            f"({file.stat().st_size:,} bytes; {error}). Copy or save the pipeline again."
+        ) from error
+
+
+def _damaged_file(path: Path) -> Optional[Path]:
+    """The first file that cannot be read as spaCy's files of its name are; None if there is none."""
+    import numpy as np
+    import srsly
+    from spacy.util import load_config
+
+    # What a pipeline's files are, by their names. Others are left to the components that know them.
+    readers = {
+        "cfg": srsly.read_json,
+        "config.cfg": load_config,
+        "vectors.cfg": srsly.read_json,
+        "model": srsly.read_msgpack,
+        "tokenizer": srsly.read_msgpack,
+        "key2row": srsly.read_msgpack,
+        "lookups.bin": srsly.read_msgpack,
+        "vectors": np.load,
+    }
+    for file in sorted(path.rglob("*")):
+        read = srsly.read_json if file.suffix == ".json" else readers.get(file.name)
+        if read is None or not file.is_file():
+            continue
+        try:
+            read(file)
+        except Exception:  # as above
+            return file
+    return None
 
 
 # What `spacy train` and `pretrain` name what they make, best first.

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
 
-from .saved_pipeline import is_pipeline, models_of
+from .saved_pipeline import is_pipeline, load_pipeline, models_of
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -121,11 +121,9 @@ def open_reader(source: str, lang: Optional[str] = None) -> TextReader:
 
 
 def _open_pipeline(folder: Path) -> TextReader:
-    import spacy
-
     from ..layers.doc_encoder import find_part, has_encoder
 
-    nlp = spacy.load(folder)
+    nlp = load_pipeline(folder)
     for model in models_of(nlp).values():
         if has_encoder(model):
             windows = find_part(model, "doc-windows").attrs

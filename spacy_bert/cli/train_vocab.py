@@ -1,10 +1,13 @@
 """`train-vocab`: raw text -> WordPiece vocabulary."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, List, Optional
 
 import typer
+
+from ..files import kind_of
 
 if TYPE_CHECKING:
     from ..pretraining.documents import Reader
@@ -89,15 +92,18 @@ def train_vocab(
                 exact_size=exact_size,
             )
     added = "" if base is None else f", {len(tokenizer) - len(base):,} of them new"
+    # Hours may have gone by, and another process may have been quicker.
+    _check_output(output, force=force)
     _write(output, tokenizer, extend)
     case = "uncased" if tokenizer.settings.lowercase else "cased"
     typer.echo(f"{output}: {len(tokenizer):,} pieces, {case}{added}")
 
 
 def _check_output(output: Path, *, force: bool) -> None:
-    if output.exists() and not output.is_dir():
+    if os.path.lexists(output) and not output.is_dir():
         raise FileExistsError(
-            f"{output} is a file, but a vocabulary is a folder. Choose another name."
+            f"{output} is {kind_of(output)}, but a vocabulary is a folder. Choose another name, or "
+            f"remove it."
         )
     if not force and output.is_dir() and any(output.iterdir()):
         names = ", ".join(sorted(file.name for file in output.iterdir())[:5])

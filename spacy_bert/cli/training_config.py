@@ -221,6 +221,7 @@ def training_config(
     revision: Optional[str] = None,
     train: "Optional[TrainingData]" = None,
     dev: Optional[str] = None,
+    spans_key: Optional[str] = None,
     file: str = "config.cfg",
 ) -> str:
     """Write a training config.
@@ -234,6 +235,7 @@ def training_config(
     revision (Optional[str]): Revision of the hub id.
     train (Optional[TrainingData]): What it will be trained on, if that is known.
     dev (Optional[str]): Path of the texts to evaluate on, if that is known.
+    spans_key (Optional[str]): Where in doc.spans the spans are, if it is not where spaCy has them.
     file (str): Where the config will be, for its first comment.
     RETURNS (str): The text of the config.
     """
@@ -248,11 +250,12 @@ def training_config(
     source = QUESTIONS if heads == ["span_qa"] else DOCS
     windows = (384, 128) if heads == ["span_qa"] else None
     heads_scale, layer_decay = HEADS_ON_TEXTS if on_texts else HEADS_ON_TOKENS
-    spans_keys = spans_keys_of(heads)
+    spans_keys = spans_keys_of(heads, first=spans_key)
     total_steps = train.total_steps if train else 2000
     reason = STEPS
     if train:
-        shown = {"times": f"{train.times:.3g}", "n_words": f"{train.n_words:,}"}
+        times = f"{train.times:,.0f}" if train.times >= 10 else f"{train.times:.2g}"
+        shown = {"times": times, "n_words": f"{train.n_words:,}"}
         reason = Sections(FITTED_STEPS).substitute(shown, n_texts=f"{train.n_texts:,}")
     missing = [name for name, there in (("train", train), ("dev", dev)) if there is None]
     pinned = f"revision = {_value(revision)}\n" if revision else ""
@@ -277,15 +280,12 @@ def training_config(
         "steps_reason": reason,
         "total_steps": str(total_steps),
         "warmup_steps": str(total_steps // 20),
-        "score_weights": "".join(
-            f"spans_{key}_f = 1.0\nspans_{key}_p = 0.0\nspans_{key}_r = 0.0\n"
-            for key in spans_keys.values()
-            if key != FIRST_SPANS_KEY  # what spaCy takes all of them for
-        ),
+        "score_weights": _span_weights([*spans_keys.values()]),
         "eval_frequency": str(min(100, total_steps // 10)),
         "corpora": source.sections,
         "heads": "\n".join(
-            _head_sections(pipe, pooling, config.causal, spans_keys.get(pipe, "")) for pipe in heads
+            _head_sections(pipe, pooling, config.causal, spans_keys.get(pipe, ""), train)
+            for pipe in heads
         ),
         "annotating": _value(annotating),
         "heads_scale": heads_scale,
@@ -298,11 +298,24 @@ def training_config(
     return Sections(TEMPLATE).substitute(blanks)
 
 
-def spans_keys_of(pipes: Sequence[str]) -> Dict[str, str]:
+def spans_keys_of(pipes: Sequence[str], *, first: Optional[str] = None) -> Dict[str, str]:
     """pipes (Sequence[str]): Pipes.
+    first (Optional[str]): Key of the first of them; None: spaCy's usual one.
     RETURNS (Dict[str, str]): Those that learn from doc.spans -> the key there."""
     of_spans = [pipe for pipe in pipes if "%spans_key" in HEADS.get(pipe, "")]
-    return {pipe: pipe if i else FIRST_SPANS_KEY for i, pipe in enumerate(of_spans)}
+    return {pipe: pipe if i else first or FIRST_SPANS_KEY for i, pipe in enumerate(of_spans)}
+
+
+def _span_weights(keys: Sequence[str]) -> str:
+    """What scores of spans weigh: spaCy takes them for those of its usual key."""
+    weights = "".join(
+        f"spans_{key}_f = 1.0\nspans_{key}_p = 0.0\nspans_{key}_r = 0.0\n"
+        for key in keys
+        if key != FIRST_SPANS_KEY
+    )
+    if keys and FIRST_SPANS_KEY not in keys:
+        weights += "".join(f"spans_{FIRST_SPANS_KEY}_{score} = null\n" for score in "fpr")
+    return weights
 
 
 def check_pipes(pipes: Sequence[str]) -> List[str]:
@@ -359,13 +372,21 @@ def _bert_section(config: "BertConfig", windows: Optional[Tuple[int, int]]) -> s
     return "\n".join(lines) + "\n"
 
 
-def _head_sections(pipe: str, pooling: "Pooling", causal: bool, spans_key: str) -> str:
+def _head_sections(
+    pipe: str, pooling: "Pooling", causal: bool, spans_key: str, train: "Optional[TrainingData]"
+) -> str:
     sections = HEADS[pipe]
     if causal:
         # Left to right, the first piece of a token has not seen the rest of it.
         sections = sections.replace(FIRST, TOKENS)
+    longest = train.longest_span(spans_key) if train else 3
+    sizes = _value([*range(1, longest + 1)])
     return Sections(sections).substitute(
-        pipe=pipe, pooling=_value(pooling.name), reason=pooling.reason, spans_key=spans_key
+        pipe=pipe,
+        pooling=_value(pooling.name),
+        reason=pooling.reason,
+        spans_key=spans_key,
+        sizes=sizes,
     )
 
 

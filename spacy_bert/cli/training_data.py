@@ -2,7 +2,21 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Dict, Iterator, NamedTuple, Sequence, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
+from typing import (
+    Counter as Counts,
+)
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -11,6 +25,8 @@ if TYPE_CHECKING:
 EPOCHS, FEWEST_STEPS = 4, 200
 # About what a step reads: `size` of the batcher.
 STEP_WORDS = 1000
+# Up to which length spans are looked at: to the longest there is, of these. Beyond, a share is left out.
+FEWEST_LENGTHS, MOST_LENGTHS, RARE = 3, 8, 0.02
 
 
 class TrainingData(NamedTuple):
@@ -19,11 +35,13 @@ class TrainingData(NamedTuple):
     path (str): As it was given.
     n_texts (int): Texts, or questions.
     n_words (int): Their tokens.
+    spans (Mapping[str, Counter[int]]): Of each key of doc.spans, how many spans there are of each length.
     """
 
     path: str
     n_texts: int
     n_words: int
+    spans: Mapping[str, Counts[int]] = {}
 
     @property
     def total_steps(self) -> int:
@@ -32,8 +50,26 @@ class TrainingData(NamedTuple):
 
     @property
     def times(self) -> float:
-        """RETURNS (float): How many times that goes through the data."""
-        return self.total_steps * STEP_WORDS / self.n_words
+        """RETURNS (float): How many times that goes through the data. No step does more than once."""
+        return self.total_steps * min(1.0, STEP_WORDS / self.n_words)
+
+    def longest_span(self, key: str) -> int:
+        """key (str): A key of doc.spans.
+        RETURNS (int): Up to which length, in tokens, spans have to be looked at to find them all; or
+            nearly all, if some are long."""
+        lengths = self.spans.get(key, Counter())
+        n_spans, longest = sum(lengths.values()), FEWEST_LENGTHS
+        while sum(n for length, n in lengths.items() if length > longest) > (
+            0 if longest < MOST_LENGTHS else n_spans * RARE
+        ):
+            longest += 1
+        return longest
+
+    def n_longer(self, key: str) -> int:
+        """key (str): A key of doc.spans.
+        RETURNS (int): How many spans are longer than that."""
+        longest = self.longest_span(key)
+        return sum(n for length, n in self.spans.get(key, {}).items() if length > longest)
 
 
 # Pipe -> what it learns from, and whether a Doc has it.
@@ -86,16 +122,20 @@ def read_training_data(
     n_texts, n_words, n_unclear = 0, 0, 0
     found: Counter = Counter()
     labels: Set[str] = set()
+    spans: Dict[str, Counts[int]] = {}
     for doc in _docs(path, lang):
         n_texts, n_words = n_texts + 1, n_words + len(doc)
         found.update(head for head, (_, has) in needs.items() if has(doc))
         found["segments"] += "\n\n" in doc.text
         labels.update(doc.cats)
+        for key, group in doc.spans.items():
+            spans.setdefault(key, Counter()).update(len(span) for span in group)
         n_unclear += bool(doc.cats) and sum(value == 1.0 for value in doc.cats.values()) != 1
     for head, (what, _) in needs.items():
         if not found[head]:
             raise ValueError(
                 f"{path}: none of {n_texts} texts has {what}, which '{head}' learns from."
+                f"{_elsewhere(spans) if head in spans_keys else ''}"
             )
     if "segments" in pipes and not found["segments"]:
         raise ValueError(
@@ -112,7 +152,27 @@ def read_training_data(
             f"{path}: the only label in doc.cats is {', '.join(map(repr, labels))}, but 'textcat' chooses "
             f"among two or more. Each text needs all of them, 1.0 or 0.0."
         )
-    return TrainingData(str(path), n_texts, n_words)
+    return TrainingData(str(path), n_texts, n_words, spans)
+
+
+def only_spans_key(path: Path, *, lang: str) -> Optional[str]:
+    """path (Path): A file, or a folder of them.
+    lang (str): Code of the tokenizer's language.
+    RETURNS (Optional[str]): The key of the spans of the first text that has any; None if it has several.
+    RAISES: OSError or ValueError if it cannot be read."""
+    with_spans = (list(doc.spans) for doc in _docs(path, lang) if any(doc.spans.values()))
+    keys = next(with_spans, [])
+    return keys[0] if len(keys) == 1 else None
+
+
+def _elsewhere(spans: Mapping[str, Counts[int]]) -> str:
+    keys = [key for key, lengths in spans.items() if lengths]
+    if not keys:
+        return ""
+    return (
+        f" They have spans under {', '.join(map(repr, keys))}: put them under that key, too, or leave --train "
+        f"and --dev out, and set spans_key in the config to where they are."
+    )
 
 
 def _docs(path: Path, lang: str) -> "Iterator[Doc]":

@@ -29,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..files import FULL, kind_of, make_folder, sync
 from ..wordpiece import WordPieceTokenizer
 from .config import BertConfig, read_config
 from .names import part_of, some_of, their_names, tie, to_ours, to_theirs
@@ -164,8 +165,8 @@ def save_checkpoint(path: Union[str, Path], checkpoint: Checkpoint) -> None:
     # mounted volume): then the temporary directory goes into it, not beside it.
     room = path if path.exists() else path.parent
     temporary = room / f".{path.name}-{uuid.uuid4().hex[:8]}.tmp"
+    make_folder(room)
     try:
-        room.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         temporary.mkdir()
         _write(temporary, checkpoint, tensors)
@@ -173,10 +174,14 @@ def save_checkpoint(path: Union[str, Path], checkpoint: Checkpoint) -> None:
     except (OSError, SafetensorError) as error:
         number, reason = os_error(error)
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        remedy = "Choose another directory"
+        if number in FULL:
+            remedy = (
+                f"It needs {size / 1e6:.1f} MB there, beside what it replaces: make room, or choose "
+                f"another directory"
+            )
         raise OSError(
-            number,
-            f"The checkpoint could not be saved as {path}: {reason}. It needs {size / 1e6:.1f} MB "
-            f"there, beside what it replaces: make room, or choose another directory",
+            number, f"The checkpoint could not be saved as {path}: {reason}. {remedy}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -235,6 +240,11 @@ def _download(hub_id: str, revision: Optional[str]) -> Path:
 
 def _existing(path: Path, content: str) -> Path:
     """Make sure that a file is there, and that it is the file itself."""
+    if os.path.lexists(path) and not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is {kind_of(path)}, but the file with {content} was expected there. Put the file "
+            f"itself there."
+        )
     if not path.is_file():
         there = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
         if {"meta.json", "config.cfg"} <= {*there}:
@@ -326,8 +336,8 @@ def _read_file(path: Path) -> Dict[str, Tensor]:
 def _read_shards(index: Path) -> Dict[str, Tensor]:
     """Tensors of all files that an index names."""
     try:
-        weight_map = dict(json.loads(index.read_text(encoding="utf8"))["weight_map"])
-    except (ValueError, KeyError, TypeError):
+        weight_map = dict(json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(
             f'{index} is no index of weights: expected a JSON object with a "weight_map" of weight '
             f"to file. Copy or download it again."
@@ -386,17 +396,6 @@ def _remove_abandoned(path: Path) -> None:
     for temporary in [*path.parent.glob(pattern), *path.glob(pattern)]:
         if time.time() - temporary.stat().st_mtime > 3600:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a directory, are on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no directories
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # For messages.

@@ -1,6 +1,7 @@
 """The sizes of a BERT and the numbers that are not weights: BertConfig <-> config.json."""
 
 import json
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Dict, Tuple, Union
@@ -76,9 +77,13 @@ class BertConfig:
                 raise ValueError(
                     f"BERT config: {field.name} is {value!r}, but it must be a positive integer."
                 )
-            if field.type is float and not isinstance(value, (int, float)):
+            if field.type is float and (
+                not isinstance(value, (int, float))
+                or isinstance(value, bool)
+                or not abs(value) <= sys.float_info.max  # NaN compares as false
+            ):
                 raise ValueError(
-                    f"BERT config: {field.name} is {value!r}, but it must be a number."
+                    f"BERT config: {field.name} is {value!r}, but it must be a finite number."
                 )
         if not isinstance(self.causal, bool):
             raise ValueError(
@@ -94,6 +99,11 @@ class BertConfig:
                 f"BERT config: activation is {self.activation!r}, but only "
                 f"{', '.join(ACTIVATIONS)} are known."
             )
+        for key in ("layer_norm_eps", "initializer_range"):
+            if getattr(self, key) < 0:
+                raise ValueError(
+                    f"BERT config: {key} is {getattr(self, key)}, but it must be 0 or more."
+                )
         for key in ("hidden_dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, key) < 1.0:
                 raise ValueError(
@@ -155,7 +165,10 @@ class BertConfig:
         activation = values.get("activation")
         if isinstance(activation, str):
             values["activation"] = ALIASES.get(activation, activation)
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
     def to_hf(self) -> Dict[str, Any]:
         """RETURNS (Dict[str, Any]): The config in the form of HuggingFace's `config.json`."""
@@ -195,8 +208,8 @@ def read_config(path: Union[str, Path]) -> BertConfig:
     """
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # bad JSON or UTF-8; too many digits, or brackets
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a {type(data).__name__}, but a JSON object was expected.")

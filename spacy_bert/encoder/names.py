@@ -66,6 +66,10 @@ TIED = {
 }
 
 
+# Layers whose names are spelled out in an instant.
+FEW = 1000
+
+
 class Entry(NamedTuple):
     """One of our tensors, and where HuggingFace keeps it.
 
@@ -189,6 +193,14 @@ def to_ours(found: Dict[str, Tensor], config: BertConfig, path: Path) -> Dict[st
     RETURNS (Dict[str, Tensor]): The weights by our names, fp32.
     RAISES: ValueError if some are missing, unknown or misshapen.
     """
+    # Of few layers too many, the names are listed below. A damaged number may be a million, whose names
+    # take all day to spell out.
+    if config.depth > max(len(found), FEW):
+        raise ValueError(
+            f"{path} holds {len(found)} weights, but its config (config.json) describes a BERT of "
+            f"{config.depth:,} layers (num_hidden_layers). Use the config that was saved with these "
+            f"weights, or fetch both again."
+        )
     table = name_table(config)
     # The encoder has to be there. Of the other parts, each is there completely or not at all.
     parts = {e.part for e in table if not found.keys().isdisjoint(e.theirs)} | {"encoder"}

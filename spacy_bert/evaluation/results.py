@@ -5,11 +5,12 @@ OUTPUT/predictions/cola-in-domain-seed0.jsonl       a line an example: line of t
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from ..files import make_folder, replacing
 
 
 class Prediction(NamedTuple):
@@ -156,11 +157,8 @@ def write_whole(file: Path, text: str) -> None:
 
     file (Path): The file.
     text (str): What is to be in it.
+    RAISES: OSError if the disk does not take it.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
+    make_folder(file.parent)
+    with replacing(file) as temporary:
         temporary.write_text(text, encoding="utf8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from torch import nn
 
 from ..encoder.engine import Engine, check_inference, identity_of, make_engine, making_engines
 from ..encoder.precision import multiplies_bf16
+from ..files import replacing
 from .finite import HasText, describe
 from .fork_guard import guard_forks
 from .good_weights import EVERY
@@ -378,14 +379,11 @@ class BertShim(PyTorchShim):
         if not self.is_loaded:
             path.unlink(missing_ok=True)
             return
-        temporary = path.with_name(f".{path.name}.tmp")
-        try:
+        # spaCy does not wait for the disk with the other files of a pipeline.
+        with replacing(path, synced=False) as temporary:
+            # It writes a file that only its owner may read.
             safetensors.torch.save_file(self._state(), temporary)
-            # safetensors makes files that only their owner may read.
             shutil.copymode(like, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def take_weights(self, state: Dict[str, torch.Tensor]) -> None:
         """state (Dict[str, torch.Tensor]): What `read_weights` returned.

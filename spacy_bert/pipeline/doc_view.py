@@ -2,10 +2,12 @@
 
 import multiprocessing
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, List, Optional, cast
 
 import numpy as np
-from spacy.tokens import Doc, Span
+from spacy.lexeme import Lexeme
+from spacy.tokens import Doc, Span, Token
 from thinc.types import Floats1d, Floats2d
 from thinc.util import to_numpy
 
@@ -186,12 +188,14 @@ def _is_pipe_worker() -> bool:
 def similarity(one: Any, other: Any) -> float:
     """one (Union[Doc, Span, Token]): What is compared.
     other (Union[Doc, Span, Token, Lexeme]): What it is compared with.
-    RETURNS (float): Cosine of their vectors; 0.0 if one of them is zero, or has no tokens.
+    RETURNS (float): Cosine of their contextual vectors; 0.0 if one of them is zero, or has no tokens.
     RAISES: ValueError if one of them has no vector, or they come from different encoders."""
     if _is_empty(one) or _is_empty(other):
         return 0.0
     # One of them may be on a GPU, and the other loaded from a file.
-    a, b = to_numpy(one.vector), to_numpy(other.vector)
+    # A word by itself has no context.
+    vector = attrgetter("vector") if isinstance(other, Lexeme) else _vector
+    a, b = to_numpy(vector(one)), to_numpy(vector(other))
     if a.shape != b.shape:
         raise ValueError(
             f"Vectors of {a.shape} and {b.shape} cannot be compared: {one.text[:40]!r} and "
@@ -199,6 +203,17 @@ def similarity(one: Any, other: Any) -> float:
         )
     norm = float((a**2).sum()) ** 0.5 * float((b**2).sum()) ** 0.5
     return float((a * b).sum()) / norm if norm else 0.0
+
+
+def _vector(compared: Any) -> Any:
+    """Its part of `doc.tensor`, if there is that: `.vector` is the word's where the vocab has vectors."""
+    doc = compared if isinstance(compared, Doc) else getattr(compared, "doc", None)
+    if doc is None or not doc.vocab.vectors_length or len(doc.tensor) != len(doc):
+        return compared.vector
+    if isinstance(compared, Token):
+        return doc.tensor[compared.i]
+    rows = doc.tensor if isinstance(compared, Doc) else doc.tensor[compared.start : compared.end]
+    return rows.mean(axis=0)
 
 
 def _is_empty(compared: Any) -> bool:

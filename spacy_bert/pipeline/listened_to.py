@@ -4,6 +4,7 @@ import warnings
 import weakref
 from typing import Any, Dict, List, MutableMapping, NamedTuple, Optional, Sequence
 
+from spacy.pipeline import TextCategorizer
 from spacy.pipeline.tok2vec import Tok2VecListener
 from thinc.api import Model
 
@@ -22,6 +23,8 @@ from .segments import check_place_of_segments
 TEACHERS: MutableMapping[Model, "weakref.ref[BertShim]"] = weakref.WeakKeyDictionary()
 # Layers that take rows of windows.
 READERS_OF_ROWS = {"take-first-pieces", "with-rows"}
+# What spaCy's text classifiers begin with.
+READERS_OF_TOKENS = {"list2ragged"}
 
 
 class Stranger(NamedTuple):
@@ -162,11 +165,21 @@ class ListenedTo:
         self.add_listener(listener, component.name)
 
     def _warn_of_rows(self, listener: Model, component: Any) -> None:
-        """Warn if rows of windows go to a head of spaCy's that reads token vectors: what Thinc says of it is
-        that this may be a bug in Thinc."""
+        """Warn if rows of windows, or vectors of whole Docs, go to a head of spaCy's that reads token vectors:
+        what Thinc says of it is that this may be a bug in Thinc."""
         names = {node.name for node in component.model.walk()}
         is_stock = type(component).__module__.startswith("spacy.")
-        if isinstance(listener, PieceListenerModel) and is_stock and not names & READERS_OF_ROWS:
+        if not is_stock:
+            return
+        reads_pooled = isinstance(component, TextCategorizer) and not names & READERS_OF_TOKENS
+        if isinstance(listener, PooledListenerModel) and not reads_pooled:
+            warnings.warn(
+                f"The component '{component.name}' listens to '{self.name}' by spacy-bert.BertPooledListener.v1, "
+                f"which gives one vector a Doc, but its model reads a vector for each token. Give it "
+                f"spacy-bert.BertListener.v1; or a text classifier the architecture spacy-bert.BertTextCat.v1.",
+                stacklevel=2,
+            )
+        if isinstance(listener, PieceListenerModel) and not names & READERS_OF_ROWS:
             warnings.warn(
                 f"The component '{component.name}' listens to '{self.name}' by spacy-bert.BertPieceListener.v1, "
                 f"which gives vectors of pieces, for bert_ner and span_qa. Give it spacy-bert.BertListener.v1, "
@@ -223,10 +236,13 @@ class ListenedTo:
             else:
                 continue
             if not (encoders if stranger.upstream == "*" else stranger.upstream in encoders):
+                fits = stranger.width in (None, self.width)
+                cure = f'set upstream = "{self.name}" if that is what it is to read; else put it '
                 raise ValueError(
                     f"The component '{name}' behind '{self.name}' has a spacy.Tok2VecListener.v1 with upstream "
                     f"= '{stranger.upstream}' and width = {stranger.width}; the vectors of '{self.name}' have "
-                    f"width {self.width}. In prediction it reads doc.tensor, which '{self.name}' sets: put it "
+                    f"width {self.width}. In prediction it reads doc.tensor, which '{self.name}' sets: "
+                    f"{cure if fits else 'put it '}"
                     f"before '{self.name}', or its own encoder behind, enabled; or give '{self.name}' "
                     f"set_tensor = false. Vectors of another BERT it reads as spacy-bert.BertListener.v1."
                 )

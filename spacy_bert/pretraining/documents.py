@@ -25,6 +25,8 @@ from typing import (
     Union,
 )
 
+from ..files import kind_of
+
 # Characters. A plain-text file is one document as a rule, and may be as large as a disk: longer
 # ones go on as another document. War and Peace has 3.2 million.
 MAX_DOCUMENT = 5_000_000
@@ -83,9 +85,10 @@ def find_files(inputs: Sequence[Union[str, Path]], *, any_ending: bool = False) 
     any_ending (bool): Take every file of a folder, and not only those whose ending tells how to
         read them. Hidden files are left out in any case.
     RETURNS (List[Path]): The files in the order of the inputs, those of a folder in the order of
-        their names, on every system alike; none of them twice. Links are followed. Of files that are
-        left out for their ending, a warning is given.
-    RAISES (ValueError): There are no inputs, or a folder has no file to read.
+        their names, on every system alike; none of them twice. Links are followed. Pipes, sockets and
+        devices are left out of folders. Of files that are left out for their ending, a warning is given.
+    RAISES (ValueError): There are no inputs, a folder has no file to read, or an input is neither file
+        nor folder.
     RAISES (FileNotFoundError): An input does not exist.
     RAISES (OSError): A folder cannot be opened.
     """
@@ -111,8 +114,13 @@ def find_files(inputs: Sequence[Union[str, Path]], *, any_ending: bool = False) 
                     f"name a reader (--reader) for all files.",
                     stacklevel=2,
                 )
-        elif given.exists():
+        elif given.is_file():
             kept = [given]
+        elif given.exists():
+            raise ValueError(
+                f"{given} is {kind_of(given)}; expected a file or a folder, as files are opened more than "
+                f"once. Write what comes out of it to a file, and give that."
+            )
         else:
             raise FileNotFoundError(
                 f"{given} does not exist (looked from {Path.cwd()}); expected a file or a folder. "
@@ -224,8 +232,10 @@ def _walk(folder: Path) -> Iterator[Path]:
         # In order: of a link and what it leads to, the first is read, on every system alike.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            if not name.startswith("."):
-                yield Path(root, name)
+            file = Path(root, name)
+            # To open a pipe is to wait for a writer. A link that leads nowhere stays, and is an error.
+            if not name.startswith(".") and (file.is_file() or not file.exists()):
+                yield file
 
 
 def _raise(error: OSError) -> None:

@@ -5,20 +5,23 @@ step depends on: a run that was interrupted, however often, ends with the same b
 """
 
 import contextlib
-import errno
 import math
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, List, Optional, Tuple, Union
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..encoder import save_checkpoint
 from ..encoder.bert import compile_layers
+from ..encoder.checkpoint import SAFETENSORS
 from ..encoder.precision import multiplies_bf16
+from ..files import FULL, make_folder
 from ..wordpiece import WordPieceTokenizer
 from .batches import Position, PretrainingStream
 from .config import PretrainConfig
@@ -34,9 +37,6 @@ from .optimizer import AdamW, learn_rate, progress_of, sequence_length
 from .run_folder import BEST, LAST, check_folder, prepare_folder
 from .state import Progress, RunLock, load_state, save_state, saved_sizes
 from .store import TokenStore
-
-# What a system says when a disk has no room, or a user none on it.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ def pretrain(
     resume (bool): Go on with the run in that folder, from its last state; begin where there is none.
     quiet (bool): Say nothing on stderr.
     RETURNS (RunResult): How it ended.
-    RAISES (ValueError): The config does not go with the store, the checkpoint or the run.
-    RAISES (OSError): Something is missing, the folder is not empty or in use, or the disk is full;
-        the last state is intact.
+    RAISES (ValueError): The config does not go with the store, the checkpoint or the run; or the store
+        is damaged.
+    RAISES (OSError): Something is missing (of a run that is finished: its best checkpoint), the folder
+        is not empty or in use, or the disk is full; the last state is intact.
     RAISES (FloatingPointError): The loss is not finite. The last state is intact.
     """
     run = Path(output).expanduser()
@@ -98,10 +99,12 @@ def pretrain(
     vocab = config.paths.vocab
     tokenizer = None if vocab is None else WordPieceTokenizer.from_disk(vocab)
     store = TokenStore.open(config.paths.store, tokenizer=tokenizer)
+    store.verify()  # a flipped bit is another piece, and would be learned without a word
     model, remarks = build_model(config, store, sizes=saved_sizes(run) if resume else None)
     model.to(device)
     parts = store.split(config.training.held_out, seed=config.training.seed)
-    run.mkdir(parents=True, exist_ok=True)
+    check_streams(config, store, parts)
+    make_folder(run)
     lock = RunLock(run)
     try:
         prepare_folder(run, config)
@@ -123,6 +126,49 @@ def pretrain(
         lock.release()
 
 
+def open_stream(
+    config: PretrainConfig,
+    store: TokenStore,
+    documents: np.ndarray,
+    position: Position,
+    max_length: int,
+) -> PretrainingStream:
+    """config (PretrainConfig): Of the run.
+    store (TokenStore): The text.
+    documents (np.ndarray): Which of it, shape (n_documents, 2).
+    position (Position): Where to begin.
+    max_length (int): Longest sequence.
+    RETURNS (PretrainingStream): The batches to train on.
+    RAISES (ValueError): The configuration asks for what the documents cannot give."""
+    return PretrainingStream(
+        store,
+        documents,
+        objective=config.objective,
+        max_length=max_length,
+        batch_pieces=config.training.batch_pieces,
+        seed=config.training.seed,
+        position=position,
+    )
+
+
+def check_streams(
+    config: PretrainConfig, store: TokenStore, parts: Tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Make sure, before anything is written, that a run can read what it will: a folder that holds the
+    configuration of a run is not given to another.
+
+    config (PretrainConfig): Of the run.
+    store (TokenStore): The text.
+    parts (Tuple[np.ndarray, np.ndarray]): The documents to train on, and those held out.
+    RAISES (ValueError): The configuration asks for what the documents cannot give.
+    """
+    train, held_out = parts
+    first, last = config.lengths
+    open_stream(config, store, train, Position(), first).set_max_length(last)
+    if config.training.held_out:
+        open_stream(config, store, held_out, Position(), last)
+
+
 class Loop:
     """One process's part of a run."""
 
@@ -131,7 +177,7 @@ class Loop:
         config: PretrainConfig,
         run: Path,
         store: TokenStore,
-        parts: Tuple[Any, Any],
+        parts: Tuple[np.ndarray, np.ndarray],
         model: PretrainingModel,
         device: torch.device,
         console: Console,
@@ -160,20 +206,8 @@ class Loop:
         self.started, self.seconds_before = time.monotonic(), self.progress.seconds
         self.done_before = self.done
         train, held_out = parts
-
-        def open_stream(position: Position, max_length: int) -> PretrainingStream:
-            return PretrainingStream(
-                store,
-                train,
-                objective=config.objective,
-                max_length=max_length,
-                batch_pieces=training.batch_pieces,
-                seed=training.seed,
-                position=position,
-            )
-
         self.feed = Feed(
-            open_stream,
+            partial(open_stream, config, store, train),
             position=Position(*self.progress.position),
             max_length=sequence_length(training, progress=self.done),
             device=device,
@@ -223,6 +257,8 @@ class Loop:
             except OSError as error:
                 raise OSError(error.errno, self._stopped_by(error)) from error
         self.console.say(self._farewell(finished, interrupt.received))
+        if finished:
+            self.check_best()
         return RunResult(
             step=progress.step,
             finished=finished,
@@ -315,6 +351,16 @@ class Loop:
             self._save_checkpoint(LAST)
             if self.evaluation is None:
                 self._save_checkpoint(BEST)
+
+    def check_best(self) -> None:
+        """RAISES (FileNotFoundError): The best checkpoint was removed, and cannot be written again."""
+        weights = self.run_folder / BEST / SAFETENSORS
+        if not weights.is_file():
+            raise FileNotFoundError(
+                f"The run is finished, but {weights} is missing: it was written after step "
+                f"{self.progress.best_step:,}, and removed since. Copy it back from elsewhere, or use "
+                f"{self.run_folder / LAST}, the weights of step {self.progress.step:,}."
+            )
 
     # How.
 

@@ -3,7 +3,6 @@
 What is on it comes from the folders of the runs alone, so it can be written while a run goes on.
 """
 
-import os
 import time
 from html import escape
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..encoder.checkpoint import sync
+from ..files import make_folder, replacing
 from .report_facts import facts, figures, name_runs
 from .report_panels import color_of, draw_panels
 from .report_style import STYLE
@@ -200,19 +199,13 @@ def _is_pair(prediction: Any) -> bool:
 
 def _publish(file: Path, page: str) -> None:
     """Under its final name there is the whole page or none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     for leftover in file.parent.glob(f".{file.name}.*.tmp"):  # of killed writers
         if time.time() - leftover.stat().st_mtime > 3600:
             leftover.unlink(missing_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(file) as temporary:
         # A sample may hold what no file can: a lone surrogate.
         temporary.write_text(page, encoding="utf8", errors="replace")
-        sync(temporary)
-        os.replace(temporary, file)
-        sync(file.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 __all__ = ["render", "write_report"]

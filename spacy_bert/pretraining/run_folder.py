@@ -8,12 +8,11 @@ RUN/
   state/  lock       for a resume
 """
 
-import os
 import shutil
 from pathlib import Path
 from typing import List, Tuple
 
-from ..encoder.checkpoint import sync
+from ..files import replacing
 from .config import MAY_CHANGE, PretrainConfig
 from .metrics import METRICS
 from .state import FOLDER, LOCK, has_state
@@ -89,11 +88,8 @@ def prepare_folder(run: Path, config: PretrainConfig) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
-    temporary = run / f".{CONFIG}.tmp"
-    temporary.write_text(config.to_str(), encoding="utf8")
-    sync(temporary)
-    os.replace(temporary, run / CONFIG)
-    sync(run)
+    with replacing(run / CONFIG) as temporary:
+        temporary.write_text(config.to_str(), encoding="utf8")
 
 
 def _has_trained(run: Path) -> bool:

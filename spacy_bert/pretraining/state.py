@@ -27,7 +27,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..encoder import BertConfig
-from ..encoder.checkpoint import os_error, sync
+from ..encoder.checkpoint import os_error
+from ..files import sync
 from .store import file_checksum
 
 try:

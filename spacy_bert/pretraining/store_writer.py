@@ -16,6 +16,7 @@ from typing import BinaryIO, Dict, Iterable, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 
+from ..files import FULL, kind_of, make_folder, sync
 from ..wordpiece import WordPieceTokenizer
 from .manifest import FORMAT, Content, Manifest, Source
 from .store import (
@@ -104,8 +105,8 @@ class StoreWriter:
     def __enter__(self) -> "StoreWriter":
         _remove_abandoned(self.path)
         check_free(self.path, force=self._force)  # a store may have got its name back
+        make_folder(self.path.parent)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.mkdir()
             self._lock = _lock(self._temporary)
             for name in (PIECES, SENTENCES, DOCUMENTS):
@@ -180,7 +181,17 @@ class StoreWriter:
             manifest = self._manifest(tuple(sources), reader, splitter)
             (self._temporary / MANIFEST).write_text(manifest.to_json(), encoding="utf8")
             for path in [*self._temporary.rglob("*"), self._temporary]:
-                _sync(path)
+                sync(path)
+        except OSError as error:
+            raise self._explained(error) from error
+        try:
+            # Hours may have gone by, and another process may have been quicker.
+            check_free(self.path, force=self._force)
+        except FileExistsError as error:
+            raise FileExistsError(
+                f"{error} It was not there when this store was begun. Nothing is left of this one."
+            ) from None
+        try:
             self._publish()
         except OSError as error:
             raise self._explained(error) from error
@@ -226,18 +237,18 @@ class StoreWriter:
     def _publish(self) -> None:
         """Give the finished folder its name; an earlier store goes when this one is there."""
         earlier = None
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self._force and self.path.is_dir() and any(self.path.iterdir()):
             earlier = self._temporary.with_suffix(OLD)
             self.path.rename(earlier)
         elif self.path.is_dir():
-            self.path.rmdir()
+            self.path.rmdir()  # fails if something has come into it
         try:
             self._temporary.rename(self.path)
         except BaseException:
             if earlier is not None and self._temporary.exists():
                 earlier.rename(self.path)
             raise
-        _sync(self.path.parent)
+        sync(self.path.parent)
         if earlier is not None:
             shutil.rmtree(earlier, ignore_errors=True)
 
@@ -252,12 +263,16 @@ class StoreWriter:
             self._lock = None
 
     def _explained(self, error: OSError) -> OSError:
+        remedy = "Choose another folder"
+        if error.errno in FULL:
+            remedy = (
+                f"It needs some {np.dtype(self._type).itemsize} bytes a piece and 8 bytes a sentence: "
+                f"make room, or choose another folder"
+            )
         return OSError(
             error.errno,
             f"The store {self.path} could not be written after {self.n_pieces:,} pieces: "
-            f"{error.strerror or error}. Nothing is left of it. It needs some "
-            f"{np.dtype(self._type).itemsize} bytes a piece and 8 bytes a sentence: make room, or "
-            "choose another folder",
+            f"{error.strerror or error}. Nothing is left of it. {remedy}",
         )
 
 
@@ -268,7 +283,9 @@ def check_free(path: Path, *, force: bool) -> None:
     if not path.exists():
         return
     if not path.is_dir():
-        raise FileExistsError(f"{path} is a file, but a store is a folder. Choose another name.")
+        raise FileExistsError(
+            f"{path} is {kind_of(path)}, but a store is a folder. Choose another name."
+        )
     if not any(path.iterdir()) or (force and (path / MANIFEST).is_file()):
         return
     if (path / MANIFEST).is_file():
@@ -311,15 +328,3 @@ def _lock(folder: Path) -> Optional[int]:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _sync(path: Path) -> None:
-    """Wait until the disk has a file, or the names in a folder."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:  # folders cannot be opened on every system
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence,
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
+from ..files import replacing
 from ..segments import make_pair
 from ..targets import set_score
 from .tables import Column, Row, Table
@@ -279,18 +280,14 @@ def save_pairs(corpus: PairsCorpus, nlp: "Language", path: Union[str, Path]) -> 
     nlp (Language): The pipeline whose tokenizer and separator to use.
     path (Union[str, Path]): The file to write, such as train.spacy.
     RETURNS (int): How many texts it holds.
+    RAISES: OSError if the disk does not take it; or as a call of the corpus does.
     """
     # Numbers and ids are attributes of Docs, which a DocBin leaves out unless told to.
     binary = DocBin(store_user_data=True)
     for example in corpus(nlp):
         binary.add(example.reference)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(Path(path)) as temporary:
         binary.to_disk(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return len(binary)
 
 

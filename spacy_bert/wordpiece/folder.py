@@ -11,11 +11,11 @@ default, so that a folder with nothing but vocab.txt is uncased.
 """
 
 import json
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
+from ..files import make_folder, replacing
 from .settings import CONFIG_KEYS, LIBRARY_KEYS, SPECIAL_NAMES, Settings
 
 VOCAB = "vocab.txt"
@@ -78,9 +78,10 @@ def write_folder(
     pieces (Sequence[str]): The pieces in the order of their ids.
     settings (Settings): The settings.
     library_json (str): The content of tokenizer.json.
+    RAISES (OSError): Something else is in the way, or the disk does not take it.
     """
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     config = {key: getattr(settings, name) for name, key in CONFIG_KEYS.items()}
     config["tokenizer_class"] = "BertTokenizer"
     specials = {CONFIG_KEYS[name]: piece for name, piece in settings.specials.items()}
@@ -92,12 +93,8 @@ def write_folder(
 
 def _write(file: Path, content: str) -> None:
     # To another name first: a reader, or a killed run, finds the old file or the new one.
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(file) as temporary:
         temporary.write_bytes(content.encode("utf8"))
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_text(file: Path) -> str:
@@ -114,9 +111,10 @@ def _read_object(file: Path) -> Dict[str, Any]:
     """RETURNS (Dict[str, Any]): The object in a JSON file; empty if there is no such file."""
     if not file.exists():
         return {}
+    text = _read_text(file)
     try:
-        content = json.loads(_read_text(file))
-    except json.JSONDecodeError as error:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # not only bad JSON: too many digits, or brackets
         raise ValueError(
             f"{file} is not valid JSON: {error}. Expected a JSON object; fetch the file again, or "
             f"delete it if {VOCAB} is there and the tokenizer is BERT's uncased one."
@@ -188,8 +186,13 @@ def _read_vocab(folder: Path, library: Mapping[str, Any]) -> List[str]:
 
 def _library_vocab(file: Path, library: Mapping[str, Any]) -> List[str]:
     vocab = library["model"].get("vocab")
-    if not isinstance(vocab, dict) or sorted(vocab.values()) != list(range(len(vocab))):
-        found = f"{len(vocab)} pieces" if isinstance(vocab, dict) else type(vocab).__name__
+    wrong, found = True, type(vocab).__name__
+    if isinstance(vocab, dict):
+        # Not `isinstance`: JSON's true is no id.
+        odd = next((piece for piece, index in vocab.items() if type(index) is not int), None)
+        found = f"{len(vocab)} pieces" if odd is None else f"the id {vocab[odd]!r} of {odd!r}"
+        wrong = odd is not None or sorted(vocab.values()) != list(range(len(vocab)))
+    if wrong:
         raise ValueError(
             f"{file}: the vocabulary of the model section is not usable: found {found}; expected "
             "a piece for every id from 0 on, without gaps. Fetch the file again, or delete it if "

@@ -1,5 +1,7 @@
 """`info`: of everything there is to say, the numbers have to be right."""
 
+import shutil
+
 import pytest
 import spacy
 
@@ -18,15 +20,22 @@ TEXTCAT = {
 
 
 @pytest.fixture
-def pipeline(tiny_checkpoint, make_examples, tmp_path):
-    """A saved pipeline with a textcat on the encoder, and what it holds."""
+def pipeline(saved_pipeline, tmp_path):
+    """A saved pipeline with a textcat on the encoder."""
+    return shutil.copytree(saved_pipeline, tmp_path / "pipeline")
+
+
+@pytest.fixture(scope="module")
+def saved_pipeline(tiny_checkpoint, make_examples, tmp_path_factory):
+    """The same, not to be written to."""
     nlp = from_checkpoint(tiny_checkpoint, config={"model": {"window": 32, "stride": 24}})
     nlp.add_pipe("segments", first=True)
     nlp.add_pipe("textcat", config={"model": TEXTCAT})
     nlp.initialize(lambda: make_examples(nlp))
     nlp.meta["performance"] = {"cats_score": 0.75, "cats_f_per_type": {"A": {}}, "speed": 1.0}
-    nlp.to_disk(tmp_path / "pipeline")
-    return tmp_path / "pipeline"
+    path = tmp_path_factory.mktemp("saved") / "pipeline"
+    nlp.to_disk(path)
+    return path
 
 
 def test_checkpoint(tiny_checkpoint):
@@ -79,6 +88,42 @@ def test_pipeline_without_bert_and_without_weights(tmp_path):
     sections = dict(describe(tmp_path / "pipeline"))
     assert sections["[sentencizer]"] == {"factory": "sentencizer"}
     assert sections["[bert]"]["weights"].startswith("none")
+
+
+@pytest.mark.parametrize(
+    "command, name",
+    [
+        *[("info", name) for name in ("bert/cfg", "textcat/model", "meta.json", "config.cfg")],
+        *[("info", name) for name in ("tokenizer", "vocab/strings.json", "vocab/vectors")],
+        *[(name, "bert/model") for name in ("info", "debug-pieces", "fill-mask", "evaluate-qa")],
+    ],
+)
+def test_damaged_pipeline(run, pipeline, tmp_path, command, name):
+    """Catches "Unpack failed: incomplete input", which says neither of what nor what to do."""
+    (tmp_path / "data.json").write_text('{"data": []}')
+    more = {
+        "info": [],
+        "evaluate-qa": [tmp_path / "data.json", "-o", tmp_path / "predictions.json"],
+    }
+    content = (pipeline / name).read_bytes()
+    for kept in (0, len(content) // 2):
+        if name == "config.cfg" and not kept:
+            continue  # what spaCy says of it is clear
+        (pipeline / name).write_bytes(content[:kept])
+        result = run(command, pipeline, *more.get(command, ["It is [MASK]."]))
+        assert result.exit_code == 1 and result.stdout == ""
+        assert f"The pipeline {pipeline} could not be loaded" in result.stderr
+        assert f"{pipeline / name} is damaged or cut off ({kept:,} bytes; " in result.stderr
+        assert "Copy or save the pipeline again" in result.stderr
+
+
+def test_pipeline_that_is_wrong_otherwise(run, pipeline):
+    """Catches a mistake of another kind that is called damage."""
+    config = (pipeline / "config.cfg").read_text("utf8")
+    (pipeline / "config.cfg").write_text(config.replace('"segments"', '"segmints"'), "utf8")
+    result = run("info", pipeline)
+    assert result.exit_code == 1 and "segmints" in result.stderr
+    assert "damaged" not in result.stderr
 
 
 def test_vocabulary(tiny_checkpoint, tmp_path):

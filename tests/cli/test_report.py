@@ -26,6 +26,25 @@ def test_several(run, tmp_path):
     assert "other</th>" in (tmp_path / "both.html").read_text("utf8")
 
 
+def test_through_a_link(run, tmp_path):
+    """Catches a link that the page replaces, and a page for one reader that all can read."""
+    folder = write_log(tmp_path / "run", usual())
+    (tmp_path / "page.html").touch(0o600)
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    assert run("report", folder, "-o", tmp_path / "link.html").exit_code == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "page.html").read_text("utf8").startswith("<!DOCTYPE html>")
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o600
+
+
+def test_no_folder_to_write_into(run, tmp_path):
+    """Catches a bare "File exists"."""
+    folder = write_log(tmp_path / "run", usual())
+    (tmp_path / "file").write_text("mine")
+    result = run("report", folder, "-o", tmp_path / "file" / "page.html")
+    assert result.exit_code == 1 and "file is a file, but a folder is needed" in result.stderr
+
+
 def test_refuses_in_one_message(run, tmp_path):
     """Catches a traceback where there is nothing to report, and a page left behind."""
     for folder in (tmp_path / "none", write_log(tmp_path / "run", [start()])):

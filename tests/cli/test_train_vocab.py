@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from spacy_bert import load_checkpoint
+from spacy_bert import load_checkpoint, wordpiece
 from spacy_bert.wordpiece import WordPieceTokenizer
 
 TEXT = "The walker walked. The talker talked, walking and talking to Paris. Ärger!\n" * 30
@@ -81,6 +81,29 @@ def test_output(run, raw, tmp_path):
     assert WordPieceTokenizer.from_disk(tmp_path / "v").pieces[0] == "[PAD]"
     result = run("train-vocab", raw, "-o", raw / "a.txt", "-s", 120)
     assert result.exit_code == 1 and "is a file" in result.stderr
+
+
+def test_places_that_are_none(run, raw, tmp_path):
+    """Catches a bare "File exists", after an hour of reading."""
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    result = run("train-vocab", tmp_path / "missing", "-o", tmp_path / "link", "-s", 120)
+    assert result.exit_code == 1 and "nowhere, which does not exist" in result.stderr
+    result = run("train-vocab", raw, "-o", raw / "a.txt" / "v", "-s", 120)
+    assert result.exit_code == 1 and "a.txt is a file, but a folder is needed" in result.stderr
+
+
+def test_two_into_one_folder(run, raw, tmp_path, monkeypatch):
+    """Catches a vocabulary that is lost to another, which came while this one was trained."""
+    train = wordpiece.train_vocab
+
+    def slowly(*arguments, **options):
+        WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]).to_disk(tmp_path / "v")
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(wordpiece, "train_vocab", slowly)
+    result = run("train-vocab", raw, "-o", tmp_path / "v", "-s", 120)
+    assert result.exit_code == 1 and "is not empty: found " in result.stderr
+    assert len(WordPieceTokenizer.from_disk(tmp_path / "v")) == 5
 
 
 def test_extend_checkpoint(run, raw, make_checkpoint, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any, Callable
 import pytest
 import spacy
 from spacy.tokens import Doc, DocBin, Span
-from spacy.util import load_config
+from spacy.util import load_config, load_model_from_config
 
 from spacy_bert import make_pair
 from spacy_bert.cli.pipe_sections import HEADS
@@ -159,3 +159,56 @@ def test_pairs_and_questions(ask: Any, save: Any, tmp_path: Path) -> None:
     (tmp_path / "squad.json").write_text(json.dumps(squad))
     result = ask("segments,span_qa", "--train", tmp_path / "squad.json")
     assert result.exit_code == 0 and "400 texts, 160,400 words; 642 steps" in result.output
+
+
+def with_spans(key: str, *lengths: int) -> Doc:
+    doc = spacy.blank("en")(" ".join("abcdefghijklmnopqrst"))
+    doc.spans[key] = [Span(doc, 0, length, "X") for length in lengths]
+    return doc
+
+
+@pytest.mark.parametrize(
+    "lengths, sizes, n_longer",
+    [
+        ([1, 2], 3, 0),
+        ([2] * 9 + [6], 6, 0),
+        ([2] * 9 + [12], 12, 0),
+        ([2] * 97 + [9, 9, 12], 9, 1),
+        ([2] * 200 + [12], 8, 1),
+    ],
+)
+def test_lengths_of_spans(
+    lengths: Any, sizes: int, n_longer: int, ask: Any, save: Any, tmp_path: Path
+) -> None:
+    """Catches spans that are never proposed, so that they are never found, and nobody is told."""
+    result = ask("spancat", "--train", save(with_spans("sc", *lengths)))
+    assert result.exit_code == 0, result.output
+    suggester = load_config(tmp_path / "train.cfg")["components"]["spancat"]["suggester"]
+    assert suggester["sizes"] == [*range(1, sizes + 1)]
+    told = " ".join(result.output.split())
+    assert (f"{n_longer} spans under 'sc' are longer than {sizes} tokens" in told) == (n_longer > 0)
+
+
+def test_key_of_spans(ask: Any, save: Any, tmp_path: Path) -> None:
+    """Catches annotation that is not found where it is; and scores of another key that count, none of which
+    there will be."""
+    train = save(spacy.blank("en")("a b"), with_spans("claims", 2), name="claims.spacy")
+    result = ask("ner,spancat", "--train", save(annotated()))
+    assert result.exit_code == 0, result.output
+    config = load_config(tmp_path / "train.cfg")
+    assert config["components"]["spancat"]["spans_key"] == "sc"
+    result = ask("spancat", "--train", train, "--dev", train)
+    assert result.exit_code == 0, result.output
+    config = load_config(tmp_path / "train.cfg")
+    assert config["components"]["spancat"]["spans_key"] == "claims"
+    weights = load_model_from_config(config, auto_fill=True).config["training"]["score_weights"]
+    assert {key for key, weight in weights.items() if weight} == {"spans_claims_f"}
+    result = ask("span_finder,spancat", "--train", train)
+    told = " ".join(result.stderr.split())
+    assert result.exit_code == 1 and "spans under 'claims'" in told and "spans_key" in told
+
+
+def test_times_are_those_of_steps(ask: Any, save: Any, tmp_path: Path) -> None:
+    """Catches a batch that is thought to hold a text a hundred times."""
+    assert ask("ner", "--train", save(annotated())).exit_code == 0
+    assert "About 200 times through" in (tmp_path / "train.cfg").read_text()

@@ -500,6 +500,15 @@ def test_config_of_another_size(directory):
         load_checkpoint(directory)
 
 
+@pytest.mark.parametrize("depth", [1001, 1_000_000, 10**18])
+def test_config_of_far_too_many_layers(depth, directory):
+    """Catches a damaged number that takes minutes, and all memory, to be found wrong."""
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "num_hidden_layers": depth}))
+    with pytest.raises(ValueError, match=rf"weights, but .*{depth:,} layers \(num_hidden_layers\)"):
+        load_checkpoint(directory)
+
+
 def test_incomplete_checkpoint_is_not_saved(checkpoint, tmp_path):
     """Catches a checkpoint that can be written, but never be read again."""
     name = "encoder.layers.0.attention.qkv.weight"
@@ -533,6 +542,21 @@ def test_missing_files(name, content, directory):
     with pytest.raises(FileNotFoundError, match=f"{name} is missing.*{content}") as error:
         load_checkpoint(directory)
     assert "Found there: " in str(error.value) and "fetch what is missing" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_something_else_of_that_name(name, directory):
+    """Catches a file that is called missing, and listed among what was found."""
+    (directory / name).unlink()
+    (directory / name).symlink_to("nowhere")
+    with pytest.raises(
+        FileNotFoundError, match=f"{name} is a link to nowhere, which does not exist"
+    ):
+        load_checkpoint(directory)
+    (directory / name).unlink()
+    (directory / name).mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{name} is a folder, but the file with"):
+        load_checkpoint(directory)
 
 
 def test_empty_directory(tmp_path):

@@ -91,6 +91,13 @@ def test_unknown_size():
         ({"hidden_dropout": 1.0}, r"hidden_dropout is 1.0.*\[0, 1\)"),
         ({"attention_dropout": -0.1}, "attention_dropout is -0.1"),
         ({"layer_norm_eps": "1e-12"}, "layer_norm_eps is '1e-12'.*number"),
+        ({"layer_norm_eps": float("nan")}, "layer_norm_eps is nan.*finite number"),
+        ({"layer_norm_eps": float("inf")}, "layer_norm_eps is inf.*finite number"),
+        ({"layer_norm_eps": 10**400}, "layer_norm_eps is 1000.*finite number"),
+        ({"layer_norm_eps": -1.0}, "layer_norm_eps is -1.0.*0 or more"),
+        ({"layer_norm_eps": True}, "layer_norm_eps is True.*finite number"),
+        ({"initializer_range": -0.02}, "initializer_range is -0.02.*0 or more"),
+        ({"hidden_dropout": False}, "hidden_dropout is False.*number"),
         ({"causal": 1}, "causal is 1.*true or false"),
     ],
 )
@@ -123,11 +130,30 @@ def test_missing_sizes_are_named():
         BertConfig.from_hf({"num_hidden_layers": 2, "num_attention_heads": 2})
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"\xff\xfe", b"", b"[" * 100_000, b'{"hidden_size": %s}' % (b"1" * 5000)],
+    ids=["cut", "utf-16", "empty", "deep", "digits"],
+)
 def test_no_json(tmp_path, content):
     """Catches a bare decoding error, which does not say what file is damaged."""
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+        read_config(tmp_path / "config.json")
+
+
+def test_byte_order_mark(tmp_path):
+    """Catches a config.json that an editor has saved with a mark, refused; the other files are read."""
+    text = json.dumps(OTHER.to_hf())
+    (tmp_path / "config.json").write_text(text, encoding="utf-8-sig")
+    assert read_config(tmp_path / "config.json") == OTHER
+
+
+def test_impossible_values_of_a_file(tmp_path):
+    """Catches a message that does not say which file has the value."""
+    text = json.dumps({**OTHER.to_hf(), "layer_norm_eps": float("nan")})
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json: .*layer_norm_eps is nan"):
         read_config(tmp_path / "config.json")
 
 

@@ -1,8 +1,8 @@
 """Cells on disk, tables of them, and comparisons."""
 
 import json
+import os
 import statistics
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,14 +48,14 @@ def test_cell_is_written_last(tmp_path, monkeypatch):
     """Catches a cell that counts as finished though the run was killed before its predictions were
     there; and half a file."""
     results = Results(tmp_path)
-    real = Path.replace
+    real = os.replace
 
-    def killed(self, target):
+    def killed(source, target):
         if "predictions" in str(target):
             raise KeyboardInterrupt
-        return real(self, target)
+        return real(source, target)
 
-    monkeypatch.setattr(Path, "replace", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         results.write(cell(0, 0.5), {"dev": [Prediction(2, "1", "0")]})
     assert results.finished("cola", 0, {}) is None

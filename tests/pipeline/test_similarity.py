@@ -78,3 +78,23 @@ def test_hooks_of_the_user_come_first(tiny_nlp):
     doc = tiny_nlp.make_doc("Alice")
     doc.user_hooks["similarity"] = lambda one, other: 42.0
     assert tiny_nlp(doc).similarity(doc) == 42.0
+
+
+def test_beside_word_vectors(tiny_nlp):
+    """Catches vectors of words, which are the same whatever they mean, in the place of contextual ones."""
+    texts = ["Alice works in Paris", "the works of Bob"]
+    expected = [
+        [a.similarity(b) for a, b in ((x, y), (x[1], y[1]), (x[1:3], y[:2]), (x, y[1]))]
+        for x, y in [tiny_nlp.pipe(texts)]
+    ]
+    for word in ("Alice", "works", "Bob"):
+        tiny_nlp.vocab.set_vector(word, np.arange(5, dtype="f"))
+    one, two = tiny_nlp.pipe(texts)
+    assert len(one[1].vector) == 5
+    found = [
+        a.similarity(b)
+        for a, b in ((one, two), (one[1], two[1]), (one[1:3], two[:2]), (one, two[1]))
+    ]
+    assert found == pytest.approx(expected[0], abs=1e-5)
+    # A word by itself has no other.
+    assert one[1].similarity(tiny_nlp.vocab["works"]) == pytest.approx(1.0)

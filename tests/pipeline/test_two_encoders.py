@@ -1,6 +1,7 @@
 """Two `bert` components in one pipeline: nobody reads the other's vectors."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -360,3 +361,40 @@ def test_templates_of_spacy(tmp_path):
     config = init_config(lang="en", pipeline=["bert", "ner"], silent=True)
     names = config["nlp"]["pipeline"]
     assert names.index("tok2vec") < names.index("bert") < names.index("ner")
+
+
+def test_upstream_that_is_not_there(tiny_nlp, make_examples):
+    """Catches advice for other mistakes than a name that was left in a config."""
+    tiny_nlp.add_pipe("tagger", config=tagger(stock_listener(32, "transformer")))
+    with pytest.raises(ValueError, match='set upstream = "bert" if that is what'):
+        tiny_nlp.initialize(lambda: examples_of(tiny_nlp, make_examples))
+
+
+POOLED = {"@architectures": "spacy-bert.BertPooledListener.v1", "width": 32}
+
+
+@pytest.mark.parametrize("head", ["ner", "tagger", "senter", "spancat"])
+def test_one_vector_a_doc_for_tokens(head, tiny_nlp):
+    """Catches a vector of the whole text for a head that reads tokens, which fails somewhere in Thinc."""
+    with pytest.warns(UserWarning, match=f"'{head}' listens .*BertPooledListener.*BertListener"):
+        tiny_nlp.remove_pipe("ner") if "ner" in tiny_nlp.pipe_names else None
+        tiny_nlp.add_pipe(head, config={"model": {"tok2vec": POOLED}})
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_one_vector_a_doc_for_categories(ours, tiny_nlp):
+    """The same for the text classifiers of spaCy's that read tokens; and not for ours."""
+    model = {
+        "@architectures": "spacy.TextCatReduce.v1",
+        "exclusive_classes": True,
+        "tok2vec": POOLED,
+    }
+    names = ("first", "last", "max", "mean")
+    model.update({f"use_reduce_{name}": name == "mean" for name in names})
+    if ours:
+        architecture = "spacy-bert.BertTextCat.v1"
+        model = {"@architectures": architecture, "exclusive_classes": True, "tok2vec": POOLED}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        tiny_nlp.add_pipe("textcat", config={"model": model})
+    assert ["BertTextCat" in str(warning.message) for warning in told] == ([] if ours else [True])

@@ -1,5 +1,6 @@
 """Which files a corpus has, and what reads each."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def test_links(folder, tmp_path):
     assert len(find_files([folder])) == 5
     (folder / "0").symlink_to(folder / "a")  # comes before what it leads to
     assert names(find_files([folder]), folder)[0] == "0/c.jsonl.gz"
+
+
+def test_pipes(folder, tmp_path):
+    """Catches a command that waits for ever for somebody to write to a pipe."""
+    (folder / "e.png").unlink()
+    os.mkfifo(folder / "c.txt")
+    (folder / "d.txt").symlink_to(folder / "c.txt")
+    (folder / "e.txt").symlink_to(folder / "b.txt")
+    assert names(find_files([folder]), folder) == ["a/c.jsonl.gz", "a/z.TXT", "a.txt", "b.txt"]
+    assert "c.txt" not in names(find_files([folder], any_ending=True), folder)
+    with pytest.raises(
+        ValueError, match=r"c\.txt is a device or a pipe; expected a file or a folder"
+    ):
+        find_files([folder / "c.txt"])
 
 
 def test_order_and_repeats(folder):

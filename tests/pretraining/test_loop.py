@@ -441,15 +441,58 @@ def test_a_single_document(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nsp = false"):
         run_here(make_config(tmp_path / "store", changes), tmp_path / "run")
     changes.update({"objective.nsp": False, "training.max_steps": 2, "logging.every": 1})  # type: ignore[dict-item]
-    # It never began, so that the folder is not bound to what it was to do.
+    # It never began, so that there is no folder that is bound to what it was to do.
+    assert not (tmp_path / "run").exists()
     config = make_config(tmp_path / "store", changes)
-    assert run_here(config, tmp_path / "run", resume=True).finished
+    assert run_here(config, tmp_path / "run").finished
     shutil.rmtree(tmp_path / "run" / "state")
     with pytest.raises(ValueError, match="has checkpoint-last and checkpoint-best, but no state"):
         run_here(config, tmp_path / "run", resume=True)
     shutil.rmtree(tmp_path / "run" / "checkpoint-last")
     with pytest.raises(ValueError, match="has checkpoint-best, but no state"):
         run_here(config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("eval_pieces", [0, 1000])
+def test_a_single_document_held_out(eval_pieces: int, tmp_path: Path) -> None:
+    """Catches a run that only at its first evaluation finds out that it cannot evaluate."""
+    make_store(tmp_path / "store", n_documents=2)
+    changes = {"training.held_out": 0.5, "training.eval_pieces": eval_pieces}
+    with pytest.raises(ValueError, match="1 document of the store .* is read here, of 2"):
+        run_here(make_config(tmp_path / "store", changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# The last byte of the first number: pieces are of two bytes, offsets of eight.
+@pytest.mark.parametrize("name, byte", [("pieces.bin", 1), ("sentences.bin", 15)])
+def test_a_damaged_store(name: str, byte: int, store: Path, whole: Path, tmp_path: Path) -> None:
+    """Catches a run that learns from a store with a flipped bit without a word, or that ends in an
+    IndexError; at its beginning, and when it goes on."""
+    shutil.copytree(store, tmp_path / "store")
+    content = bytearray((store / name).read_bytes())
+    content[byte] ^= 0x80
+    (tmp_path / "store" / name).write_bytes(content)
+    config = make_config(tmp_path / "store")
+    with pytest.raises(
+        ValueError, match=rf"{name} is damaged: its SHA-256.*Prepare the text again"
+    ):
+        run_here(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    shutil.copytree(whole, tmp_path / "run")
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        run_here(config, tmp_path / "run", resume=True)
+    for file in ("config.cfg", "metrics.jsonl"):
+        assert (tmp_path / "run" / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_the_best_checkpoint_is_gone(store: Path, whole: Path, tmp_path: Path) -> None:
+    """Catches a finished run that names a checkpoint which is not there."""
+    shutil.copytree(whole, tmp_path / "run")
+    weights = tmp_path / "run" / "checkpoint-best" / "model.safetensors"
+    weights.unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        run_here(make_config(store), tmp_path / "run", resume=True)
+    assert f"{weights} is missing" in str(error.value) and "checkpoint-last" in str(error.value)
 
 
 @pytest.mark.slow

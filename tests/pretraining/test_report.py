@@ -260,7 +260,7 @@ def test_the_file_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def full(*arguments: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("spacy_bert.pretraining.report.sync", full)
+    monkeypatch.setattr("spacy_bert.files.sync", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(write_log(tmp_path / "run", [*usual(), train(2000)]), output=file)
     assert file.read_bytes() == before and list(file.parent.iterdir()) == [file]

@@ -128,6 +128,36 @@ def test_an_earlier_store_is_replaced_only_by_force(tmp_path):
     assert os.listdir(tmp_path) == ["store"]
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_two_into_one_folder(tmp_path, force):
+    """Catches a store that is lost to another, begun while there was none, though both said that all
+    went well; with force, that is asked for."""
+    path = tmp_path / "store"
+    with StoreWriter(path, numbered_tokenizer(9), force=force) as writer:
+        writer.add(Encoded(np.array([7]), np.array([1]), np.array([1])))
+        first = write_store(path, [["1 2 3"]], numbered_tokenizer(9)).fingerprint
+        if force:
+            assert writer.finish().fingerprint != first
+        else:
+            with pytest.raises(FileExistsError, match="There is a store at .* was not there when"):
+                writer.finish()
+    assert (TokenStore.open(path).fingerprint == first) != force
+    assert os.listdir(tmp_path) == ["store"]
+
+
+def test_no_folder_to_write_into(tmp_path):
+    """Catches advice to make room where a file is in the way."""
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file" / "store", tmp_path / "file" / "a" / "store"):
+        with pytest.raises(NotADirectoryError, match="file is a file, but a folder is needed") as e:
+            write_store(path, [["1"]], numbered_tokenizer(9))
+        assert "make room" not in str(e.value)
+    with pytest.raises(OSError, match="could not be written .*File name too long") as e:
+        write_store(tmp_path / ("a" * 250), [["1"]], numbered_tokenizer(9))
+    assert "make room" not in str(e.value) and "Choose another folder" in str(e.value)
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_an_empty_folder_is_taken(tmp_path):
     """Catches a folder that someone made beforehand, which is refused."""
     (tmp_path / "store").mkdir()

@@ -335,6 +335,22 @@ BROKEN = {
         {"tokenizer_json": library_json(model={"vocab": {"[PAD]": 0, "a": 2}})},
         "without gaps",
     ),
+    "id as text": (
+        {"tokenizer_json": library_json(model={"vocab": {"[PAD]": 0, "the": "1996"}})},
+        "found the id '1996' of 'the'; expected a piece for every id",
+    ),
+    "true as id": (
+        {"tokenizer_json": library_json(model={"vocab": {"[PAD]": 0, "a": True}})},
+        "found the id True of 'a'",
+    ),
+    "deep": (
+        {"vocab_txt": lines(VOCAB), "tokenizer_config_json": "[" * 100_000},
+        "tokenizer_config.json is not valid JSON",
+    ),
+    "many digits": (
+        {"vocab_txt": lines(VOCAB), "tokenizer_config_json": '{"max_len": ' + "1" * 5000 + "}"},
+        "tokenizer_config.json is not valid JSON",
+    ),
     "no vocabulary in tokenizer.json": (
         {"tokenizer_json": library_json(model={"vocab": None})},
         "found NoneType",
