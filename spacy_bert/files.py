@@ -1,8 +1,10 @@
 """Files that nobody finds by halves: they are written under another name, and renamed at the end."""
 
 import errno
+import glob
 import os
 import stat
+import time
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +12,9 @@ from typing import Iterator
 
 # What a system says when a disk has no room, or a user none on it.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Bytes of a name that leave no room for more; systems take 255.
+LONG = 200
+HOUR = 3600
 
 
 @contextmanager
@@ -35,7 +40,9 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         yield path
         return
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    name = target.name if len(os.fsencode(target.name)) < LONG else ""
+    temporary = target.with_name(f".{name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    _remove_leftovers(target)
     try:
         # As closed as the old file is from the beginning: what is in it may be secret.
         temporary.touch(
@@ -45,7 +52,8 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         if synced:
             sync(temporary)
         if mode is not None:
-            temporary.chmod(stat.S_IMODE(mode))
+            with suppress(PermissionError):  # on disks that know no permissions
+                temporary.chmod(stat.S_IMODE(mode))
         os.replace(temporary, target)
         if synced:
             sync(target.parent)
@@ -57,6 +65,14 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         # A disk that takes nothing may not take this either; the first error says more.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what writers of a file left behind that were killed, if it is old."""
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > HOUR:
+                leftover.unlink()
 
 
 def make_folder(path: Path) -> None:

@@ -4,6 +4,8 @@ import os
 import resource
 import stat
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +117,23 @@ def test_folders(tmp_path):
     assert kind_of(tmp_path) == "a folder"
     with pytest.raises(OSError, match="could not be made: File name too long. Choose"):
         make_folder(tmp_path / ("a" * 300))
+
+
+def test_leftovers_of_killed_writers(tmp_path: Path) -> None:
+    """Catches files as large as the weights that pile up, and one that is removed while it is written."""
+    old, new = tmp_path / ".page.1-0123abcd.tmp", tmp_path / ".page.2-0123abcd.tmp"
+    for leftover in (old, new):
+        leftover.write_text("half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    with replacing(tmp_path / "page") as temporary:
+        temporary.write_text("whole")
+    assert not old.exists() and new.exists()
+    assert (tmp_path / "page").read_text() == "whole"
+
+
+def test_long_name(tmp_path: Path) -> None:
+    """Catches a name that only became too long."""
+    path = tmp_path / ("a" * 250)
+    with replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole" and len(list(tmp_path.iterdir())) == 1

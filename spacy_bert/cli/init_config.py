@@ -56,8 +56,10 @@ def init_config(
     check_value("--checkpoint", checkpoint)
     check_lang(lang)
     data = []
-    # Where there is one key only, it is meant.
-    spans_key = only_spans_key(train, lang=lang) if train and spans_keys_of(pipes) else None
+    # Where one pipe learns from spans, and there is one key, it is meant.
+    spans_key = None
+    if train and len(spans_keys_of(pipes)) == 1:
+        spans_key = only_spans_key(train, lang=lang)
     keys = spans_keys_of(pipes, first=spans_key)
     for option, path in (("--train", train), ("--dev", dev)):
         if path is not None:
@@ -94,6 +96,7 @@ def init_config(
         if train:
             fitted = f" {train}: {data[0].n_texts:,} texts, {data[0].n_words:,} words; {data[0].total_steps:,} steps."
             for pipe, key in keys.items():
+                fitted += f" '{pipe}' learns from the spans under {key!r}."
                 if pipe != "span_finder" and (n := data[0].n_longer(key)):
                     longest = data[0].longest_span(key)
                     fitted += f" {n:,} spans under {key!r} are longer than {longest} tokens: '{pipe}' will not find them."

@@ -1,5 +1,6 @@
 """A saved pipeline: how to tell one, and to load it; and the models in it."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Dict, Optional
 
@@ -27,8 +28,12 @@ def load_pipeline(path: Path) -> "Language":
 
     try:
         return spacy.load(path)
+    except MemoryError:
+        raise
     except Exception as error:  # what is raised for half a file depends on what reads it
-        file = _damaged_file(path)
+        # What spaCy says itself, or the system, is clear.
+        is_clear = re.match(r"\[E\d+\]", str(error)) or getattr(error, "errno", None)
+        file = None if is_clear else _damaged_file(path)
         if file is None:
             raise
         raise ValueError(
@@ -60,6 +65,8 @@ def _damaged_file(path: Path) -> Optional[Path]:
             continue
         try:
             read(file)
+        except (OSError, MemoryError):  # nothing of its content is known
+            continue
         except Exception:  # as above
             return file
     return None

@@ -1,5 +1,6 @@
 """Files of annotated texts: whether a pipe can learn from them, and for how long to train."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import (
@@ -158,11 +159,12 @@ def read_training_data(
 def only_spans_key(path: Path, *, lang: str) -> Optional[str]:
     """path (Path): A file, or a folder of them.
     lang (str): Code of the tokenizer's language.
-    RETURNS (Optional[str]): The key of the spans of the first text that has any; None if it has several.
+    RETURNS (Optional[str]): The key that all spans are under; None if there are several, or it is none that
+        a config can name.
     RAISES: OSError or ValueError if it cannot be read."""
-    with_spans = (list(doc.spans) for doc in _docs(path, lang) if any(doc.spans.values()))
-    keys = next(with_spans, [])
-    return keys[0] if len(keys) == 1 else None
+    keys = {key for doc in _docs(path, lang) for key, group in doc.spans.items() if len(group)}
+    names = [key for key in keys if re.fullmatch(r"[\w.-]+", key)]
+    return names[0] if len(keys) == len(names) == 1 else None
 
 
 def _elsewhere(spans: Mapping[str, Counts[int]]) -> str:

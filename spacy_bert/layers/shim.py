@@ -127,6 +127,7 @@ def reads_rows(table: nn.Module) -> bool:
         and weight is not None
         and not weight._backward_hooks
         and not weight._post_accumulate_grad_hooks
+        and not table.scale_grad_by_freq
         and weight.device.type in ("cpu", "cuda")
     )
 

@@ -2,11 +2,9 @@
 
 import multiprocessing
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, List, Optional, cast
 
 import numpy as np
-from spacy.lexeme import Lexeme
 from spacy.tokens import Doc, Span, Token
 from thinc.types import Floats1d, Floats2d
 from thinc.util import to_numpy
@@ -193,9 +191,10 @@ def similarity(one: Any, other: Any) -> float:
     if _is_empty(one) or _is_empty(other):
         return 0.0
     # One of them may be on a GPU, and the other loaded from a file.
-    # A word by itself has no context.
-    vector = attrgetter("vector") if isinstance(other, Lexeme) else _vector
-    a, b = to_numpy(vector(one)), to_numpy(vector(other))
+    rows = _row_of_tensor(one), _row_of_tensor(other)
+    # A word by itself has no context, nor a text that no encoder has read.
+    both = rows if all(row is not None for row in rows) else (one.vector, other.vector)
+    a, b = map(to_numpy, both)
     if a.shape != b.shape:
         raise ValueError(
             f"Vectors of {a.shape} and {b.shape} cannot be compared: {one.text[:40]!r} and "
@@ -205,11 +204,14 @@ def similarity(one: Any, other: Any) -> float:
     return float((a * b).sum()) / norm if norm else 0.0
 
 
-def _vector(compared: Any) -> Any:
-    """Its part of `doc.tensor`, if there is that: `.vector` is the word's where the vocab has vectors."""
+def _row_of_tensor(compared: Any) -> Optional[Any]:
+    """Its part of `doc.tensor`: `.vector` is the word's where the vocab has vectors. None where `.vector`
+    is asked: if there are none, or somebody else made one; and if there is no such tensor."""
     doc = compared if isinstance(compared, Doc) else getattr(compared, "doc", None)
     if doc is None or not doc.vocab.vectors_length or len(doc.tensor) != len(doc):
-        return compared.vector
+        return None
+    if "vector" in {*doc.user_hooks, *doc.user_span_hooks, *doc.user_token_hooks}:
+        return None
     if isinstance(compared, Token):
         return doc.tensor[compared.i]
     rows = doc.tensor if isinstance(compared, Doc) else doc.tensor[compared.start : compared.end]

@@ -23,6 +23,7 @@ from .segments import check_place_of_segments
 TEACHERS: MutableMapping[Model, "weakref.ref[BertShim]"] = weakref.WeakKeyDictionary()
 # Layers that take rows of windows.
 READERS_OF_ROWS = {"take-first-pieces", "with-rows"}
+LISTENERS = (BertListenerModel, Tok2VecListener)
 # What spaCy's text classifiers begin with.
 READERS_OF_TOKENS = {"list2ragged"}
 
@@ -172,7 +173,11 @@ class ListenedTo:
         if not is_stock:
             return
         reads_pooled = isinstance(component, TextCategorizer) and not names & READERS_OF_TOKENS
-        if isinstance(listener, PooledListenerModel) and not reads_pooled:
+        others = [
+            x for x in component.model.walk() if isinstance(x, LISTENERS) and x is not listener
+        ]
+        # Beside another one, it is part of a model of the user's own.
+        if isinstance(listener, PooledListenerModel) and not reads_pooled and not others:
             warnings.warn(
                 f"The component '{component.name}' listens to '{self.name}' by spacy-bert.BertPooledListener.v1, "
                 f"which gives one vector a Doc, but its model reads a vector for each token. Give it "

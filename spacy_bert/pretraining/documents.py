@@ -88,7 +88,7 @@ def find_files(inputs: Sequence[Union[str, Path]], *, any_ending: bool = False) 
         their names, on every system alike; none of them twice. Links are followed. Pipes, sockets and
         devices are left out of folders. Of files that are left out for their ending, a warning is given.
     RAISES (ValueError): There are no inputs, a folder has no file to read, or an input is neither file
-        nor folder.
+        nor folder, and not every ending will do.
     RAISES (FileNotFoundError): An input does not exist.
     RAISES (OSError): A folder cannot be opened.
     """
@@ -114,12 +114,12 @@ def find_files(inputs: Sequence[Union[str, Path]], *, any_ending: bool = False) 
                     f"name a reader (--reader) for all files.",
                     stacklevel=2,
                 )
-        elif given.is_file():
+        elif given.is_file() or (any_ending and given.exists()):
             kept = [given]
         elif given.exists():
             raise ValueError(
-                f"{given} is {kind_of(given)}; expected a file or a folder, as files are opened more than "
-                f"once. Write what comes out of it to a file, and give that."
+                f"{given} is {kind_of(given)}; expected a file or a folder, as a file is opened twice to see "
+                f"how to read it. Name a reader (--reader), or write what comes out of it to a file."
             )
         else:
             raise FileNotFoundError(

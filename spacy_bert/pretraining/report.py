@@ -3,7 +3,6 @@
 What is on it comes from the folders of the runs alone, so it can be written while a run goes on.
 """
 
-import time
 from html import escape
 from pathlib import Path
 from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
@@ -200,9 +199,6 @@ def _is_pair(prediction: Any) -> bool:
 def _publish(file: Path, page: str) -> None:
     """Under its final name there is the whole page or none."""
     make_folder(file.parent)
-    for leftover in file.parent.glob(f".{file.name}.*.tmp"):  # of killed writers
-        if time.time() - leftover.stat().st_mtime > 3600:
-            leftover.unlink(missing_ok=True)
     with replacing(file) as temporary:
         # A sample may hold what no file can: a lone surrogate.
         temporary.write_text(page, encoding="utf8", errors="replace")

@@ -95,7 +95,7 @@ class TokenStore:
         return store
 
     def verify(self) -> None:
-        """Read all files, and compare them with their checksums. A second for some GB.
+        """Read all files, and compare them with their checksums. About a second a GB, and what the disk takes.
 
         RAISES (ValueError): One has changed since it was written.
         """

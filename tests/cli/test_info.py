@@ -121,6 +121,9 @@ def test_pipeline_that_is_wrong_otherwise(run, pipeline):
     """Catches a mistake of another kind that is called damage."""
     config = (pipeline / "config.cfg").read_text("utf8")
     (pipeline / "config.cfg").write_text(config.replace('"segments"', '"segmints"'), "utf8")
+    # Other people's components have formats of their own.
+    (pipeline / "rules").mkdir()
+    (pipeline / "rules" / "cfg").write_text("[rules]", "utf8")
     result = run("info", pipeline)
     assert result.exit_code == 1 and "segmints" in result.stderr
     assert "damaged" not in result.stderr

@@ -203,6 +203,15 @@ def test_key_of_spans(ask: Any, save: Any, tmp_path: Path) -> None:
     assert config["components"]["spancat"]["spans_key"] == "claims"
     weights = load_model_from_config(config, auto_fill=True).config["training"]["score_weights"]
     assert {key for key, weight in weights.items() if weight} == {"spans_claims_f"}
+    assert "'spancat' learns from the spans under 'claims'" in " ".join(result.output.split())
+    # One text with others is enough not to guess.
+    mixed = save(with_spans("ruler", 2), with_spans("sc", 2), name="mixed.spacy")
+    assert ask("spancat", "--train", mixed).exit_code == 0
+    assert load_config(tmp_path / "train.cfg")["components"]["spancat"]["spans_key"] == "sc"
+    both = save(with_spans("spancat", 2), with_spans("sc", 2), name="both.spacy")
+    assert ask("span_finder,spancat", "--train", both).exit_code == 0
+    odd = save(with_spans("a:b", 2), name="odd.spacy")
+    assert "spans under 'a:b'" in " ".join(ask("spancat", "--train", odd).stderr.split())
     result = ask("span_finder,spancat", "--train", train)
     told = " ".join(result.stderr.split())
     assert result.exit_code == 1 and "spans under 'claims'" in told and "spans_key" in told

@@ -96,5 +96,12 @@ def test_beside_word_vectors(tiny_nlp):
         for a, b in ((one, two), (one[1], two[1]), (one[1:3], two[:2]), (one, two[1]))
     ]
     assert found == pytest.approx(expected[0], abs=1e-5)
-    # A word by itself has no other.
+    # A text that no encoder has read has no other vectors; nor has a word by itself.
+    unread = tiny_nlp.make_doc("Alice works")
+    assert one.similarity(unread) == pytest.approx(cosine(one.vector, unread.vector), abs=1e-5)
+    assert unread.vector.shape == (5,)
+    for doc in (one, two):
+        doc.user_token_hooks["vector"] = lambda token: np.ones(3, dtype="f")
+    assert one[0].similarity(two[0]) == pytest.approx(1.0)
+    del one.user_token_hooks["vector"], two.user_token_hooks["vector"]
     assert one[1].similarity(tiny_nlp.vocab["works"]) == pytest.approx(1.0)

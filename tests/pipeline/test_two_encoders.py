@@ -8,6 +8,7 @@ import pytest
 import spacy
 from spacy.cli.init_config import init_config
 from spacy.tokens import Doc, DocBin
+from thinc.api import Linear, Logistic, chain, concatenate, list2ragged, reduce_mean
 
 import spacy_bert
 from spacy_bert.layers.listeners import BertListenerModel
@@ -379,6 +380,21 @@ def test_one_vector_a_doc_for_tokens(head, tiny_nlp):
     with pytest.warns(UserWarning, match=f"'{head}' listens .*BertPooledListener.*BertListener"):
         tiny_nlp.remove_pipe("ner") if "ner" in tiny_nlp.pipe_names else None
         tiny_nlp.add_pipe(head, config={"model": {"tok2vec": POOLED}})
+
+
+def test_one_vector_a_doc_beside_tokens(tiny_nlp):
+    """Catches a warning of a model of the user's own that reads both."""
+
+    @spacy.registry.architectures("toy.Both.v1")
+    def both(pooled, tokens):
+        mean = chain(tokens, list2ragged(), reduce_mean())
+        return chain(concatenate(pooled, mean), Linear(nI=64), Logistic())
+
+    listener = {"@architectures": "spacy-bert.BertListener.v1", "width": 32}
+    model = {"@architectures": "toy.Both.v1", "pooled": POOLED, "tokens": listener}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny_nlp.add_pipe("textcat_multilabel", config={"model": model})
 
 
 @pytest.mark.parametrize("ours", [True, False])

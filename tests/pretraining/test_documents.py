@@ -70,6 +70,8 @@ def test_pipes(folder, tmp_path):
         ValueError, match=r"c\.txt is a device or a pipe; expected a file or a folder"
     ):
         find_files([folder / "c.txt"])
+    # Whoever names a reader reads it once.
+    assert find_files([folder / "c.txt"], any_ending=True) == [folder / "c.txt"]
 
 
 def test_order_and_repeats(folder):
