@@ -28,6 +28,7 @@ from ..files import replacing
 from .finite import HasText, describe
 from .fork_guard import guard_forks
 from .good_weights import EVERY
+from .gradients import reads_rows, send_back
 from .optimizer import AdamW, check_finite_gradients
 
 guard_forks()
@@ -91,45 +92,6 @@ def share_gpu_memory() -> None:
 
         set_gpu_allocator("pytorch")
         get_default_memory_pool().free_all_blocks()
-
-
-class _WithGradients(torch.autograd.Function):
-    """A number whose gradient by some tensors is what is given. (Gradients that torch is handed to begin
-    with are compared by its compiler's algebra, which takes half a second to import, and 40 MB.)"""
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, gradients: Sequence[torch.Tensor], *tensors: torch.Tensor
-    ) -> torch.Tensor:
-        for gradient, tensor in zip(gradients, tensors, strict=True):
-            # Else it would be summed up, if it can.
-            if gradient.shape != tensor.shape:
-                raise ValueError(
-                    f"A gradient has the shape {tuple(gradient.shape)}, but what it is of has "
-                    f"{tuple(tensor.shape)}."
-                )
-        ctx.gradients = gradients
-        return tensors[0].new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> Tuple[Any, ...]:  # type: ignore[override]
-        return None, *ctx.gradients
-
-
-def reads_rows(table: nn.Module) -> bool:
-    """table (nn.Module): What gives pieces their embeddings.
-    RETURNS (bool): Whether its gradient can be that of the rows that a batch reads: not where somebody
-        reckons with the whole table, or replaced it."""
-    weight = table._parameters.get("weight")
-    # Apple's GPUs lacked it in versions of torch that are allowed.
-    return (
-        type(table) is nn.Embedding
-        and weight is not None
-        and not weight._backward_hooks
-        and not weight._post_accumulate_grad_hooks
-        and not table.scale_grad_by_freq
-        and weight.device.type in ("cpu", "cuda")
-    )
 
 
 class BertShim(PyTorchShim):
@@ -247,7 +209,7 @@ class BertShim(PyTorchShim):
                 (tensors,), given = gradients.args, gradients.kwargs["grad_tensors"]
                 # Whoever evaluates may have switched gradients off; what was put off comes then.
                 with torch.inference_mode(False), torch.enable_grad():
-                    torch.autograd.backward(_WithGradients.apply(given, *tensors))
+                    send_back(given, tensors)
                 if of_rows and (gradient := table.weight.grad) is not None and gradient.is_sparse:
                     # Batches that are accumulated read the same rows.
                     table.weight.grad = gradient.coalesce()

@@ -1,13 +1,16 @@
-"""Batches on the device, when they are wanted."""
+"""Batches on the device, when they are wanted, and the streams that they come from."""
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Deque, Optional, Tuple
 
+import numpy as np
 import torch
 
 from ..encoder.packing import move
 from .batches import Position, PretrainingBatch, PretrainingStream
+from .config import PretrainConfig
+from .store import TokenStore
 
 # What a GPU has waiting for it. A processor has nobody else to make batches.
 AHEAD_OF_GPU = 4
@@ -85,3 +88,46 @@ class Feed:
         """Stop reading ahead."""
         if self._worker is not None:
             self._worker.shutdown(cancel_futures=True)
+
+
+def open_stream(
+    config: PretrainConfig,
+    store: TokenStore,
+    documents: np.ndarray,
+    position: Position,
+    max_length: int,
+) -> PretrainingStream:
+    """config (PretrainConfig): Of the run.
+    store (TokenStore): The text.
+    documents (np.ndarray): Which of it, shape (n_documents, 2).
+    position (Position): Where to begin.
+    max_length (int): Longest sequence.
+    RETURNS (PretrainingStream): The batches to train on.
+    RAISES (ValueError): The configuration asks for what the documents cannot give."""
+    return PretrainingStream(
+        store,
+        documents,
+        objective=config.objective,
+        max_length=max_length,
+        batch_pieces=config.training.batch_pieces,
+        seed=config.training.seed,
+        position=position,
+    )
+
+
+def check_streams(
+    config: PretrainConfig, store: TokenStore, parts: Tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Make sure, before anything is written, that a run can read what it will: a folder that holds the
+    configuration of a run is not given to another.
+
+    config (PretrainConfig): Of the run.
+    store (TokenStore): The text.
+    parts (Tuple[np.ndarray, np.ndarray]): The documents to train on, and those held out.
+    RAISES (ValueError): The configuration asks for what the documents cannot give.
+    """
+    train, held_out = parts
+    first, last = config.lengths
+    open_stream(config, store, train, Position(), first).set_max_length(last)
+    if config.training.held_out:
+        open_stream(config, store, held_out, Position(), last)

@@ -23,11 +23,11 @@ from ..encoder.checkpoint import SAFETENSORS
 from ..encoder.precision import multiplies_bf16
 from ..files import FULL, make_folder
 from ..wordpiece import WordPieceTokenizer
-from .batches import Position, PretrainingStream
+from .batches import Position
 from .config import PretrainConfig
 from .device import use_device
 from .evaluation import Evaluation, means, score_of
-from .feed import Feed
+from .feed import Feed, check_streams, open_stream
 from .flops import peak_flops, step_flops
 from .interrupt import Interrupt
 from .metrics import METRICS, Console, MetricsFile, Tracker, check_trackers, duration, open_trackers
@@ -124,49 +124,6 @@ def pretrain(
             loop.close()
     finally:
         lock.release()
-
-
-def open_stream(
-    config: PretrainConfig,
-    store: TokenStore,
-    documents: np.ndarray,
-    position: Position,
-    max_length: int,
-) -> PretrainingStream:
-    """config (PretrainConfig): Of the run.
-    store (TokenStore): The text.
-    documents (np.ndarray): Which of it, shape (n_documents, 2).
-    position (Position): Where to begin.
-    max_length (int): Longest sequence.
-    RETURNS (PretrainingStream): The batches to train on.
-    RAISES (ValueError): The configuration asks for what the documents cannot give."""
-    return PretrainingStream(
-        store,
-        documents,
-        objective=config.objective,
-        max_length=max_length,
-        batch_pieces=config.training.batch_pieces,
-        seed=config.training.seed,
-        position=position,
-    )
-
-
-def check_streams(
-    config: PretrainConfig, store: TokenStore, parts: Tuple[np.ndarray, np.ndarray]
-) -> None:
-    """Make sure, before anything is written, that a run can read what it will: a folder that holds the
-    configuration of a run is not given to another.
-
-    config (PretrainConfig): Of the run.
-    store (TokenStore): The text.
-    parts (Tuple[np.ndarray, np.ndarray]): The documents to train on, and those held out.
-    RAISES (ValueError): The configuration asks for what the documents cannot give.
-    """
-    train, held_out = parts
-    first, last = config.lengths
-    open_stream(config, store, train, Position(), first).set_max_length(last)
-    if config.training.held_out:
-        open_stream(config, store, held_out, Position(), last)
 
 
 class Loop:
