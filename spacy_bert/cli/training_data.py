@@ -15,9 +15,6 @@ from typing import (
     Set,
     Tuple,
 )
-from typing import (
-    Counter as Counts,
-)
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -36,13 +33,13 @@ class TrainingData(NamedTuple):
     path (str): As it was given.
     n_texts (int): Texts, or questions.
     n_words (int): Their tokens.
-    spans (Mapping[str, Counter[int]]): Of each key of doc.spans, how many spans there are of each length.
+    spans (Mapping[str, Mapping[int, int]]): Of each key of doc.spans, how many spans there are of each length.
     """
 
     path: str
     n_texts: int
     n_words: int
-    spans: Mapping[str, Counts[int]] = {}
+    spans: Mapping[str, Mapping[int, int]] = {}
 
     @property
     def total_steps(self) -> int:
@@ -58,7 +55,7 @@ class TrainingData(NamedTuple):
         """key (str): A key of doc.spans.
         RETURNS (int): Up to which length, in tokens, spans have to be looked at to find them all; or
             nearly all, if some are long."""
-        lengths = self.spans.get(key, Counter())
+        lengths = self.spans.get(key, {})
         n_spans, longest = sum(lengths.values()), FEWEST_LENGTHS
         while sum(n for length, n in lengths.items() if length > longest) > (
             0 if longest < MOST_LENGTHS else n_spans * RARE
@@ -123,7 +120,7 @@ def read_training_data(
     n_texts, n_words, n_unclear = 0, 0, 0
     found: Counter = Counter()
     labels: Set[str] = set()
-    spans: Dict[str, Counts[int]] = {}
+    spans: Dict[str, Counter] = {}
     for doc in _docs(path, lang):
         n_texts, n_words = n_texts + 1, n_words + len(doc)
         found.update(head for head, (_, has) in needs.items() if has(doc))
@@ -167,7 +164,7 @@ def only_spans_key(path: Path, *, lang: str) -> Optional[str]:
     return names[0] if len(keys) == len(names) == 1 else None
 
 
-def _elsewhere(spans: Mapping[str, Counts[int]]) -> str:
+def _elsewhere(spans: Mapping[str, Mapping[int, int]]) -> str:
     keys = [key for key, lengths in spans.items() if lengths]
     if not keys:
         return ""

@@ -395,6 +395,7 @@ def test_one_vector_a_doc_beside_tokens(tiny_nlp):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny_nlp.add_pipe("textcat_multilabel", config={"model": model})
+    assert len(tiny_nlp.get_pipe("bert").listener_map["textcat_multilabel"]) == 2
 
 
 @pytest.mark.parametrize("ours", [True, False])
